@@ -1,0 +1,80 @@
+import type { Finding } from './finding.ts';
+import type { ErrorKind } from './errors.ts';
+
+/**
+ * One word for what the worker does. starting: connecting, preflight. standby: another worker holds the slot. catching-up: streaming,
+ * behind the server by more than a moment. streaming: caught up. waiting: a set-up fault, goes on by itself once mended. halted: a
+ * person must act. stopping: draining.
+ */
+export type WorkerState = 'starting' | 'standby' | 'catching-up' | 'streaming' | 'waiting' | 'halted' | 'stopping';
+
+export interface Problem {
+  readonly kind: ErrorKind;
+  readonly message: string;
+  readonly remedy: string;
+  /** ISO 8601 */
+  readonly since: string;
+}
+
+export interface TableStatus {
+  /** `schema.name` */
+  readonly table: string;
+  readonly received: Readonly<Record<'insert' | 'update' | 'delete' | 'truncate', number>>;
+  /** Events accepted by the bus. */
+  readonly accepted: number;
+  /** Changes that no `emit` rule took. */
+  readonly dropped: number;
+  /** Conditions that were false because of NULL or an absent value. */
+  readonly nullConditions: number;
+  readonly parked: number;
+  /** Why the table is held: its changes go to dead_letter until the mapping is mended. */
+  readonly held: Problem | undefined;
+}
+
+/** What `/v1/status` serves and metrics are read from. Counters count since `startedAt`. Positions are PostgreSQL's text form. */
+export interface WorkerStatus {
+  readonly name: string;
+  readonly version: string;
+  readonly startedAt: string;
+  readonly state: WorkerState;
+  readonly problem: Problem | undefined;
+  readonly slot: {
+    readonly name: string;
+    readonly walStatus: string | undefined;
+    readonly restartLsn: string | undefined;
+    readonly confirmedLsn: string | undefined;
+    /** WAL that the server keeps for the slot, bytes. */
+    readonly heldBytes: number | undefined;
+    /** WAL between the server's end and the confirmed position, bytes. */
+    readonly lagBytes: number | undefined;
+    readonly budgetBytes: number;
+    /** When the server was asked last, ISO 8601. */
+    readonly observedAt: string | undefined;
+  };
+  readonly server: { readonly systemId: string | undefined; readonly timeline: number | undefined; readonly epoch: number | undefined };
+  readonly stream: {
+    readonly reconnects: number;
+    readonly transactions: number;
+    readonly receivedLsn: string | undefined;
+    readonly settledLsn: string | undefined;
+    /** Age of the last row's commit when it arrived, seconds. */
+    readonly lagSeconds: number | undefined;
+  };
+  readonly bus: {
+    readonly type: string;
+    readonly name: string;
+    readonly state: 'sending' | 'waiting' | 'halted';
+    readonly accepted: number;
+    /** Entries sent again after a retriable failure. */
+    readonly retried: number;
+    readonly throttled: number;
+    readonly requests: number;
+    readonly inFlight: number;
+    readonly queued: number;
+    /** Requests per second that throttling allows now; undefined: unlimited. */
+    readonly rateLimit: number | undefined;
+  };
+  readonly deadLetters: { readonly parked: number; readonly groups: number };
+  readonly tables: readonly TableStatus[];
+  readonly findings: readonly Finding[];
+}

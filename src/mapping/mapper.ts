@@ -1,0 +1,32 @@
+import type { RowChange, TableChange } from '../core/change.ts';
+import type { Event } from '../core/event.ts';
+
+/**
+ * One capture entry, compiled for one shape of one table. Pure and synchronous; built again when the relation changes.
+ */
+export interface Mapper {
+  /** Index in `capture[]`. */
+  readonly entry: number;
+  /** `schema.name` as events carry it. */
+  readonly table: string;
+  /**
+   * The events of a change; empty where no rule takes it. Numbered from `firstIndex`, which counts the change's events over all
+   * entries. Throws a BanyanError `mapping-failed` or `contract-violated`; the caller parks the change.
+   */
+  map(change: TableChange, firstIndex: number): readonly Event[];
+  /** Ordering group of a row change (and of the old key on a key update), known even where `map` throws. */
+  groups(change: RowChange): { readonly group: string | undefined; readonly previousGroup: string | undefined };
+  /**
+   * Indexes of columns whose values the server did not send and the entry wants read again (`reselectUnavailable`); empty otherwise.
+   */
+  unavailable(change: RowChange): readonly number[];
+  /** The change as JSON text for `dead_letter`: excluded columns left out, masked ones masked. */
+  serialize(change: TableChange): string;
+  /**
+   * The change that `serialize` wrote, under the relation of this mapper (by column name; the masked stay as they were stored and are not
+   * masked twice). Throws `schema-drift` where a column that it needs is no longer there.
+   */
+  deserialize(text: string): TableChange;
+  /** Counters, added to as it runs. */
+  readonly counters: { dropped: number; nullConditions: number };
+}
