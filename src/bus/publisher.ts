@@ -2,9 +2,7 @@ import type { Event } from '../core/event.ts';
 import type { BanyanError } from '../core/errors.ts';
 
 /** What became of one event. `rejected.error.kind` decides what happens next (`core/errors.ts`). */
-export type Outcome =
-  | { readonly status: 'accepted' }
-  | { readonly status: 'rejected'; readonly error: BanyanError };
+export type Outcome = { readonly status: 'accepted' } | { readonly status: 'rejected'; readonly error: BanyanError };
 
 export const ACCEPTED: Outcome = { status: 'accepted' };
 

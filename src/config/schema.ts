@@ -6,7 +6,9 @@ import { duration, size } from './units.ts';
  * errors everywhere; `load.ts` names the nearest known one.
  */
 
-const identifier = z.string().regex(/^[a-z][a-z0-9_-]{0,40}$/, 'use 1-41 lower-case letters, digits, _ or -, beginning with a letter');
+const identifier = z
+  .string()
+  .regex(/^[a-z][a-z0-9_-]{0,40}$/, 'use 1-41 lower-case letters, digits, _ or -, beginning with a letter');
 
 const cel = z.strictObject({ cel: z.string().min(1).describe('A CEL expression over `row`, `old`, `table`, `op`') });
 const text = z.union([z.string().min(1), cel]);
@@ -31,7 +33,11 @@ const operation = z.enum(['insert', 'update', 'delete', 'truncate', 'read']);
 const emitRule = z.strictObject({
   on: z.union([operation, z.array(operation).min(1)]).describe('The operations that this rule takes'),
   when: z.string().min(1).optional().describe('A CEL condition; NULL and absent values make it false'),
-  changed: z.array(z.string().min(1)).min(1).optional().describe('Only updates that changed one of these columns (needs REPLICA IDENTITY FULL)'),
+  changed: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .describe('Only updates that changed one of these columns (needs REPLICA IDENTITY FULL)'),
   detailType: text.describe('The detail-type of the event'),
   detail: detail.optional().describe('Overrides the table’s detail'),
   schema: z.string().min(1).optional().describe('A JSON Schema file that the event’s `data` must satisfy'),
@@ -39,22 +45,51 @@ const emitRule = z.strictObject({
 export type EmitRule = z.infer<typeof emitRule>;
 
 const tableCapture = z.strictObject({
-  table: z.string().min(1).describe('schema.table, quoted as in SQL where needed; `*` and `?` match many; a partitioned table by its root'),
-  as: z.string().min(1).optional().describe('One name for all tables that a pattern matches, used for default detail-types'),
+  table: z
+    .string()
+    .min(1)
+    .describe('schema.table, quoted as in SQL where needed; `*` and `?` match many; a partitioned table by its root'),
+  as: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('One name for all tables that a pattern matches, used for default detail-types'),
   source: text.optional().describe('The event’s source; default `legacy.<name>`'),
   bus: text.optional().describe('Name or ARN of another bus than bus.name'),
-  resources: z.union([text, z.array(text)]).optional().describe('Default `banyan:<name>:<table>:<key>`'),
+  resources: z
+    .union([text, z.array(text)])
+    .optional()
+    .describe('Default `banyan:<name>:<table>:<key>`'),
   key: z.array(z.string().min(1)).min(1).optional().describe('Ordering key; default: the replica identity’s columns'),
-  order: z.enum(['key', 'relaxed']).default('key').describe('relaxed: events of one key may overtake each other (speed on one hot key)'),
+  order: z
+    .enum(['key', 'relaxed'])
+    .default('key')
+    .describe('relaxed: events of one key may overtake each other (speed on one hot key)'),
   exclude: z.array(z.string().min(1)).default([]).describe('Columns that are never sent, not even in `previous`'),
-  mask: z.record(z.string().min(1), mask).default({}).describe('Columns that leave masked everywhere: data, previous, key, expressions'),
-  columnList: z.boolean().default(false).describe('Also keep excluded columns out of the WAL stream (never with REPLICA IDENTITY FULL)'),
+  mask: z
+    .record(z.string().min(1), mask)
+    .default({})
+    .describe('Columns that leave masked everywhere: data, previous, key, expressions'),
+  columnList: z
+    .boolean()
+    .default(false)
+    .describe('Also keep excluded columns out of the WAL stream (never with REPLICA IDENTITY FULL)'),
   detail: detail.optional().describe('Default: every column under its own name'),
   emit: z.array(emitRule).min(1).optional().describe('First match wins; what matches nothing is dropped and counted'),
-  transform: z.string().min(1).optional().describe('A TypeScript or JavaScript module that makes the events instead of detail and emit'),
+  transform: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('A TypeScript or JavaScript module that makes the events instead of detail and emit'),
   backfill: z.boolean().default(false).describe('Turn the rows that are already there into events'),
-  reselectUnavailable: z.boolean().default(false).describe('Read unchanged TOAST values again by key instead of naming them in metadata.unavailable'),
-  numbers: z.enum(['text', 'json']).default('text').describe('text: bigint and numeric are JSON strings (exact); json: JSON numbers'),
+  reselectUnavailable: z
+    .boolean()
+    .default(false)
+    .describe('Read unchanged TOAST values again by key instead of naming them in metadata.unavailable'),
+  numbers: z
+    .enum(['text', 'json'])
+    .default('text')
+    .describe('text: bigint and numeric are JSON strings (exact); json: JSON numbers'),
   holdLimit: z
     .strictObject({ rows: z.int().min(1).default(100_000), bytes: size('100MB', 'Bytes of raw changes kept') })
     .prefault({})
@@ -78,7 +113,10 @@ const legacy = z.strictObject({
     .optional()
     .describe('Default: what the URL says'),
   slot: z
-    .strictObject({ name: identifier.regex(/^[a-z0-9_]+$/, 'a slot name has only a-z, 0-9 and _').optional(), manage: z.boolean().default(true) })
+    .strictObject({
+      name: identifier.regex(/^[a-z0-9_]+$/, 'a slot name has only a-z, 0-9 and _').optional(),
+      manage: z.boolean().default(true),
+    })
     .prefault({})
     .describe('manage: false = a DBA made it, we only use it'),
   publication: z.strictObject({ name: z.string().min(1).optional(), manage: z.boolean().default(true) }).prefault({}),
@@ -92,7 +130,11 @@ const bus = z.strictObject({
   type: z.enum(['eventbridge', 'local']).default('eventbridge'),
   name: z.string().min(1).default('default').describe('Name or ARN of the event bus'),
   region: z.string().min(1).optional().describe('Default: AWS_REGION'),
-  endpoint: z.string().min(1).optional().describe('Another endpoint than the region’s; with type local: a running `banyan bus`'),
+  endpoint: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Another endpoint than the region’s; with type local: a running `banyan bus`'),
   port: z.int().min(0).max(65_535).default(4010).describe('type local: port of the embedded bus; 0 = any free one'),
   concurrency: z.int().min(1).max(256).default(16).describe('PutEvents calls in flight'),
   linger: duration('5ms', 'How long a half-full batch waits'),
@@ -106,7 +148,11 @@ const bus = z.strictObject({
 const http = z.strictObject({
   host: z.string().min(1).default('127.0.0.1'),
   port: z.int().min(0).max(65_535).default(8080),
-  token: z.string().min(16, 'use at least 16 characters').optional().describe('Bearer token; a host beyond loopback needs one'),
+  token: z
+    .string()
+    .min(16, 'use at least 16 characters')
+    .optional()
+    .describe('Bearer token; a host beyond loopback needs one'),
 });
 
 export const configSchema = z.strictObject({

@@ -45,7 +45,10 @@ function unit(
     .transform((text, context) => {
       const value = parse(text);
       if (value !== undefined) return value;
-      context.addIssue({ code: 'custom', message: `not a ${option.unit}: write a number with its unit, such as ${option.example}` });
+      context.addIssue({
+        code: 'custom',
+        message: `not a ${option.unit}: write a number with its unit, such as ${option.example}`,
+      });
       return z.NEVER;
     })
     .describe(option.description);

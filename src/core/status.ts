@@ -51,7 +51,11 @@ export interface WorkerStatus {
     /** When the server was asked last, ISO 8601. */
     readonly observedAt: string | undefined;
   };
-  readonly server: { readonly systemId: string | undefined; readonly timeline: number | undefined; readonly epoch: number | undefined };
+  readonly server: {
+    readonly systemId: string | undefined;
+    readonly timeline: number | undefined;
+    readonly epoch: number | undefined;
+  };
   readonly stream: {
     readonly reconnects: number;
     readonly transactions: number;

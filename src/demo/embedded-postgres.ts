@@ -39,7 +39,10 @@ export class EmbeddedPostgres implements AsyncDisposable {
   #server: ChildProcess | undefined;
   #output = '';
 
-  private constructor(options: EmbeddedPostgresOptions, place: { port: number; dataDirectory: string; binaries: string }) {
+  private constructor(
+    options: EmbeddedPostgresOptions,
+    place: { port: number; dataDirectory: string; binaries: string },
+  ) {
     this.#options = options;
     this.port = place.port;
     this.dataDirectory = place.dataDirectory;
@@ -49,7 +52,9 @@ export class EmbeddedPostgres implements AsyncDisposable {
   static async start(options: EmbeddedPostgresOptions = {}): Promise<EmbeddedPostgres> {
     const binaries = binariesOf(options.major ?? 18);
     if (binaries === undefined) {
-      throw new Error(`no PostgreSQL ${options.major ?? 18} binaries for ${process.platform}-${process.arch} are installed`);
+      throw new Error(
+        `no PostgreSQL ${options.major ?? 18} binaries for ${process.platform}-${process.arch} are installed`,
+      );
     }
     const dataDirectory = options.dataDirectory ?? (await initialise(binaries, options.initdb ?? []));
     const server = new EmbeddedPostgres(options, { port: await freePort(), dataDirectory, binaries });
@@ -102,7 +107,11 @@ export class EmbeddedPostgres implements AsyncDisposable {
       max_connections: '60',
       ...this.#options.settings,
     };
-    const args = ['-D', this.dataDirectory, ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])];
+    const args = [
+      '-D',
+      this.dataDirectory,
+      ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
+    ];
     const server = spawn(join(this.#binaries, 'postgres'), args, { ...identity(), stdio: ['ignore', 'pipe', 'pipe'] });
     this.#server = server;
     const keep = (chunk: Buffer) => (this.#output = (this.#output + chunk.toString()).slice(-100_000));
@@ -125,7 +134,8 @@ export class EmbeddedPostgres implements AsyncDisposable {
   /** Shuts down and removes the data directory. */
   async stop(): Promise<void> {
     await this.shutdown('immediate');
-    if (this.#options.dataDirectory === undefined) await rm(dirname(this.dataDirectory), { recursive: true, force: true });
+    if (this.#options.dataDirectory === undefined)
+      await rm(dirname(this.dataDirectory), { recursive: true, force: true });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -140,7 +150,8 @@ export class EmbeddedPostgres implements AsyncDisposable {
         await this.query('select 1');
         return;
       } catch (error) {
-        if (Date.now() > deadline) throw new Error('PostgreSQL did not accept connections within 60 s', { cause: error });
+        if (Date.now() > deadline)
+          throw new Error('PostgreSQL did not accept connections within 60 s', { cause: error });
         await sleep(50);
       }
     }
@@ -172,7 +183,17 @@ async function initialise(binaries: string, extra: readonly string[]): Promise<s
   // The server's own user must be able to walk in, where that is not the one who runs us.
   await chmod(parent, 0o755);
   if (isRoot()) await chown(dataDirectory, UNPRIVILEGED_ID, UNPRIVILEGED_ID);
-  const args = ['-D', dataDirectory, '-U', 'postgres', '--auth=trust', '--encoding=UTF8', '--locale=C', '--no-sync', ...extra];
+  const args = [
+    '-D',
+    dataDirectory,
+    '-U',
+    'postgres',
+    '--auth=trust',
+    '--encoding=UTF8',
+    '--locale=C',
+    '--no-sync',
+    ...extra,
+  ];
   await run(join(binaries, 'initdb'), args, identity());
   return dataDirectory;
 }
