@@ -36,11 +36,11 @@ export function fieldPath(name: string): FieldPath {
 export function collectFields(event: object, path: FieldPath): readonly Field[] {
   const fields: Field[] = [];
   // A stack of our own: arrays nest as deep as the sender likes.
-  const rest: { value: unknown; at: number; membership: Membership | undefined }[] = [];
-  let value: unknown = event;
-  let at = 0;
-  let membership: Membership | undefined;
-  for (;;) {
+  const rest: Place[] = [];
+  let place: Place | undefined = { value: event, at: 0, membership: undefined };
+  while (place !== undefined) {
+    const { value, at, membership }: Place = place;
+    place = undefined;
     if (typeof value !== 'object' || value === null) {
       if (at === path.length) fields.push({ value: value as Scalar, membership });
     } else if (Array.isArray(value)) {
@@ -54,16 +54,24 @@ export function collectFields(event: object, path: FieldPath): readonly Field[] 
         }
       }
     } else if (at < path.length) {
-      for (const { key, next } of path.steps[at] ?? []) {
-        if (Object.hasOwn(value, key)) {
-          rest.push({ value: (value as Readonly<Record<string, unknown>>)[key], at: next, membership });
-        }
+      const steps = path.steps[at] ?? [];
+      for (let index = 0; index < steps.length; index++) {
+        const step = steps[index];
+        if (step === undefined || !Object.hasOwn(value, step.key)) continue;
+        if (place !== undefined) rest.push(place);
+        place = { value: (value as Readonly<Record<string, unknown>>)[step.key], at: step.next, membership };
       }
     }
-    const following = rest.pop();
-    if (following === undefined) return fields;
-    ({ value, at, membership } = following);
+    place ??= rest.pop();
   }
+  return fields;
+}
+
+/** A value on the way to a path's end: `at` segments are behind it. */
+interface Place {
+  readonly value: unknown;
+  readonly at: number;
+  readonly membership: Membership | undefined;
 }
 
 /** Whether two values may belong to one match: where both are in the same array, they are in the same element of it. */
