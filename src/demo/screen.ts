@@ -1,0 +1,135 @@
+import type { Envelope } from './consumer.ts';
+
+export interface Numbers {
+  readonly changes: number;
+  readonly received: number;
+  readonly missing: number;
+  /** Of the last moments, milliseconds; undefined where nothing came. */
+  readonly latencyMs: number | undefined;
+  readonly state: string;
+}
+
+export interface Screen {
+  /** A line that stays. */
+  say(line: string): void;
+  /** A business event as it left the queue. */
+  event(envelope: Envelope): void;
+  /** The one line that is always there. Called a few times a second. */
+  numbers(now: Numbers): void;
+  close(): void;
+}
+
+const RESET = '\u001B[0m';
+const DIM = '\u001B[2m';
+const BOLD = '\u001B[1m';
+const CLEAR_LINE = '\r\u001B[2K';
+
+/** An event's colour says what it means for the shop. */
+const COLOURS: Readonly<Record<string, string>> = {
+  CustomerSignedUp: '\u001B[35m',
+  OrderPlaced: '\u001B[36m',
+  PaymentReceived: '\u001B[32m',
+  OrderShipped: '\u001B[34m',
+  OrderDelivered: '\u001B[32m',
+  OrderCancelled: '\u001B[31m',
+  CustomerForgotten: '\u001B[31m',
+  ProductPriceChanged: '\u001B[33m',
+};
+
+/** Events that a person can follow; the others are in the numbers. */
+const SHOWN_PER_SECOND = 4;
+
+/** On a terminal: events run by above one line that is written over. Elsewhere: one plain line every two seconds. */
+export function createScreen(out: NodeJS.WriteStream): Screen {
+  return out.isTTY ? liveScreen(out) : plainScreen(out);
+}
+
+function liveScreen(out: NodeJS.WriteStream): Screen {
+  const coloured = (process.env['NO_COLOR'] ?? '') === '';
+  const paint = (code: string, text: string) => (coloured ? `${code}${text}${RESET}` : text);
+  const rate = meter();
+  let line = '';
+  let shown = 0;
+  let second = 0;
+  const above = (text: string) => out.write(`${CLEAR_LINE}${text}\n${line}`);
+  return {
+    say: above,
+    event(envelope) {
+      const now = Math.floor(performance.now() / 1_000);
+      if (now !== second) [second, shown] = [now, 0];
+      if ((shown += 1) > SHOWN_PER_SECOND) return;
+      const type = envelope['detail-type'];
+      const time = envelope.detail.metadata.transaction.committedAt.slice(11, 23);
+      above(`  ${paint(DIM, time)}  ${paint(COLOURS[type] ?? DIM, type.padEnd(20))} ${story(envelope)}`);
+    },
+    numbers(now) {
+      const missing = now.missing === 0 ? paint(DIM, 'none on the way') : `${now.missing} on the way`;
+      line = [
+        paint(BOLD, ` ${rate(now.received).toFixed(0).padStart(4)} events/s`),
+        `commit → bus ${paint(BOLD, now.latencyMs === undefined ? '–' : `${now.latencyMs.toFixed(1)} ms`)}`,
+        `${now.changes} changes → ${now.received} events`,
+        missing,
+        paint(DIM, now.state),
+      ].join(paint(DIM, '  │  '));
+      out.write(`${CLEAR_LINE}${line}`);
+    },
+    close() {
+      line = '';
+      out.write(CLEAR_LINE);
+    },
+  };
+}
+
+function plainScreen(out: NodeJS.WriteStream): Screen {
+  const rate = meter();
+  let lastAt = performance.now();
+  return {
+    say: (line) => void out.write(`${line}\n`),
+    event: () => undefined,
+    numbers(now) {
+      if (performance.now() - lastAt < 2_000) return;
+      lastAt = performance.now();
+      const latency = now.latencyMs === undefined ? '' : `, commit to bus ${now.latencyMs.toFixed(1)} ms`;
+      out.write(
+        `${now.changes} changes committed, ${now.received} events received (${rate(now.received).toFixed(0)}/s${latency}), ${now.missing} on the way, ${now.state}\n`,
+      );
+    },
+    close: () => undefined,
+  };
+}
+
+/** Growth per second of a count, over the last two seconds or so. */
+function meter(): (count: number) => number {
+  const seen: { at: number; count: number }[] = [];
+  return (count) => {
+    const at = performance.now();
+    seen.push({ at, count });
+    while (seen.length > 2 && at - (seen[0]?.at ?? at) > 2_500) seen.shift();
+    const first = seen[0] ?? { at, count };
+    return at > first.at ? ((count - first.count) * 1_000) / (at - first.at) : 0;
+  };
+}
+
+/** What happened, in a few words. All of it comes from the event: nothing is looked up. */
+function story({ 'detail-type': type, detail: { data } }: Envelope): string {
+  const field = (name: string): string => {
+    const value = data[name];
+    return typeof value === 'string' || typeof value === 'number' ? `${value}` : '–';
+  };
+  switch (type) {
+    case 'CustomerSignedUp':
+      return `${field('name')} in ${field('city')}`;
+    case 'CustomerChanged':
+      return `${field('name')} is ${field('tier')}`;
+    case 'CustomerForgotten':
+      return `customer ${field('customerId').slice(0, 8)}`;
+    case 'ProductPriceChanged':
+      return `${field('name')} now ${field('price')}`;
+    case 'OrderLineAdded':
+      return `order ${field('orderId')}: ${field('quantity')} × ${field('sku')} = ${field('amount')}`;
+    case 'PaymentReceived':
+      return `order ${field('orderId')}: ${field('amount')} by ${field('method')}${data['card'] == null ? '' : ` ${field('card')}`}`;
+    default:
+      return `order ${field('orderId')}`;
+  }
+}

@@ -1,0 +1,62 @@
+import pg from 'pg';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { Accounting } from '../../src/demo/accounting.ts';
+import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
+import { openShop, runTraffic } from '../../src/demo/traffic.ts';
+
+test('the books hold what the database holds: every change of every transaction, once', async () => {
+  await using server = await EmbeddedPostgres.start();
+  await openShop(server.url());
+  const before = await changesSeen(server);
+  const books = new BooksOpenToAll();
+  const stop = new AbortController();
+  onTestFinished(() => stop.abort());
+
+  const traffic = runTraffic({ url: server.url(), rate: 400, accounting: books }, stop.signal);
+  await Promise.race([vi.waitFor(() => expect(books.types.size).toBe(11), { timeout: 40_000 }), traffic]);
+  stop.abort();
+  await traffic;
+
+  // The server counts rows of its own accord, in statistics that it flushes when a session ends.
+  await vi.waitFor(async () => expect((await changesSeen(server)) - before).toBe(books.now.changes), {
+    timeout: 20_000,
+  });
+  const count = async (sql: string) => Number((await server.query(sql)).rows[0]?.n);
+  expect(books.of('OrderPlaced')).toBe(await count('select count(*) as n from shop.orders'));
+  expect(books.of('PaymentReceived')).toBe(await count('select count(*) as n from shop.payments'));
+  expect(books.of('OrderLineAdded') - books.of('OrderLineRemoved')).toBe(
+    await count('select count(*) as n from shop.order_lines'),
+  );
+  expect(books.of('CustomerSignedUp') - books.of('CustomerForgotten')).toBe(
+    await count('select count(*) as n from shop.customers'),
+  );
+  expect(books.of('OrderDelivered')).toBe(
+    await count(`select count(*) as n from shop.orders where status = 'delivered'`),
+  );
+});
+
+class BooksOpenToAll extends Accounting {
+  readonly types = new Map<string, number>();
+
+  of(type: string): number {
+    return this.types.get(type) ?? 0;
+  }
+
+  override committed(...[changes, expectations]: Parameters<Accounting['committed']>): void {
+    super.committed(changes, expectations);
+    for (const { detailType } of expectations) this.types.set(detailType, this.of(detailType) + 1);
+  }
+}
+
+async function changesSeen(server: EmbeddedPostgres): Promise<number> {
+  const client = new pg.Client({ connectionString: server.url() });
+  await client.connect();
+  try {
+    const result = await client.query<{ n: string }>(
+      `select sum(n_tup_ins + n_tup_upd + n_tup_del) as n from pg_stat_user_tables where schemaname = 'shop'`,
+    );
+    return Number(result.rows[0]?.n ?? 0);
+  } finally {
+    await client.end();
+  }
+}
