@@ -1,0 +1,61 @@
+import type pg from 'pg';
+import { toDatabaseError } from '../postgres/sqlstate.ts';
+import { type DeadLetterStore, deadLetterStore } from './dead-letters.ts';
+import { type GapStore, gapStore } from './gaps.ts';
+import { type HeldTableStore, heldTableStore } from './held-tables.ts';
+import { migrate, requireMigrated } from './migrate.ts';
+import { type RequestStore, requestStore } from './requests.ts';
+import { storable, usingState } from './scope.ts';
+import { type SlotStore, slotStore } from './slots.ts';
+import { type TableStore, tableStore } from './tables.ts';
+
+/** What one connector remembers beside its slot. All stores share the pool that was given; closing it stays with the caller. */
+export interface State {
+  readonly slots: SlotStore;
+  readonly tables: TableStore;
+  readonly deadLetters: DeadLetterStore;
+  readonly held: HeldTableStore;
+  readonly requests: RequestStore;
+  readonly gaps: GapStore;
+}
+
+export interface StateOptions {
+  readonly pool: pg.Pool;
+  /** `config.name` */
+  readonly connector: string;
+  /** `config.state.schema` */
+  readonly schema: string;
+}
+
+/** For the worker: makes the schema or brings it up to date first. */
+export async function openState(options: StateOptions): Promise<State> {
+  await migrate(options);
+  return stores(options);
+}
+
+/** For every other command: throws a BanyanError `preflight` where the schema is not there yet, and never changes it. */
+export async function readState(options: StateOptions): Promise<State> {
+  await requireMigrated(options);
+  return stores(options);
+}
+
+async function stores(options: StateOptions): Promise<State> {
+  const scope = { ...options, ...storable(await serverEncoding(options)) };
+  return {
+    slots: slotStore(scope),
+    tables: tableStore(scope),
+    deadLetters: deadLetterStore(scope),
+    held: heldTableStore(scope),
+    requests: requestStore(scope),
+    gaps: gapStore(scope),
+  };
+}
+
+async function serverEncoding(options: StateOptions): Promise<string> {
+  try {
+    const { rows } = await options.pool.query<{ server_encoding: string }>('show server_encoding');
+    return rows[0]?.server_encoding ?? 'UTF8';
+  } catch (error) {
+    throw toDatabaseError(error, usingState(options.schema));
+  }
+}
