@@ -39,7 +39,7 @@ export interface NamePart {
 
 /**
  * Reads `schema.table` with SQL's quoting: `public.orders`, `"Legacy"."Order.Items"`. Unquoted parts fold to lower case, as in SQL;
- * `*` and `?` stay in them as wildcards. A name without a schema is one of `public`.
+ * `*` and `?` stay in them as wildcards. The schema must be there: search paths differ from session to session, and the WAL knows none.
  */
 export function parseTableName(text: string): { readonly schema: NamePart; readonly name: NamePart } {
   const parts: NamePart[] = [];
@@ -53,12 +53,11 @@ export function parseTableName(text: string): { readonly schema: NamePart; reado
     offset++;
   }
   const [first, second, ...rest] = parts;
-  if (first === undefined || rest.length > 0) {
+  if (first === undefined || second === undefined) throw notATable(text, 'it has no schema');
+  if (rest.length > 0) {
     throw notATable(text, 'more than a schema and a table (a dot inside a name needs double quotes)');
   }
-  return second === undefined
-    ? { schema: { text: 'public', quoted: false }, name: first }
-    : { schema: first, name: second };
+  return { schema: first, name: second };
 }
 
 /** Whether the name holds wildcards outside quotes, and so may stand for many tables. */

@@ -140,7 +140,7 @@ export class ReplicationStream implements AsyncIterable<readonly StreamItem[]>, 
     } catch (error) {
       await this.#end();
       signal.throwIfAborted();
-      throw toDatabaseError(error, `reading from slot ${this.#options.slot}`);
+      throw this.#failureOf(error);
     } finally {
       signal.removeEventListener('abort', abort);
     }
@@ -261,10 +261,18 @@ export class ReplicationStream implements AsyncIterable<readonly StreamItem[]>, 
 
   #fail(error: unknown): void {
     if (this.#closing !== undefined) return;
-    const failure = toDatabaseError(error, `reading from slot ${this.#options.slot}`);
+    const failure = this.#failureOf(error);
     this.#options.log.debug({ kind: failure.kind, code: failure.code }, 'replication stream ended');
     this.#channel.fail(failure);
     this.#closing = this.#end();
+  }
+
+  #failureOf(error: unknown): BanyanError {
+    const { slot } = this.#options;
+    const failure = toDatabaseError(error, `reading from slot ${slot}`);
+    // "Undefined object" can only be the slot or the publication here: either way rows are missing from the stream.
+    if (failure.code !== '42704') return failure;
+    return new BanyanError('gap', failure.message, { code: failure.code, context: { slot } });
   }
 
   async #close(lastStatus: boolean): Promise<void> {

@@ -54,7 +54,7 @@ export async function withReplicationClient<T>(
 ): Promise<T> {
   signal?.throwIfAborted();
   const socket = new Socket();
-  const client = new pg.Client({ ...replicationClientConfig(settings), stream: () => socket } as pg.ClientConfig);
+  const client = new pg.Client({ ...replicationClientConfig(settings), stream: () => socket });
   // What is lost also fails the query that runs; without a listener it would end the process.
   client.on('error', () => undefined);
   const abort = () => socket.destroy();

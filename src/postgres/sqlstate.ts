@@ -9,7 +9,6 @@ const KINDS: Readonly<Record<string, ErrorKind>> = {
   '40001': 'database-unavailable', // serialization failure: the same again
   '40P01': 'database-unavailable', // deadlock: the same again
   '42501': 'database-privilege',
-  '42704': 'gap', // undefined object: where it matters to the stream, the slot is missing
   '53': 'database-unavailable', // too many connections, disk full, out of memory
   '55006': 'slot-in-use',
   '55P03': 'database-unavailable', // lock_timeout: somebody holds the table; try later
