@@ -1,0 +1,40 @@
+import type { Delivery } from '../bus/dispatcher.ts';
+import type { Change } from '../core/change.ts';
+import type { Event } from '../core/event.ts';
+import { laneLinks } from '../flow/lanes.ts';
+import type { Mapper } from '../mapping/mapper.ts';
+import type { LedgerTransaction } from './ledger.ts';
+import type { RouteCounters } from './routes.ts';
+
+/** Where an event of the stream came from: what parking needs to store, and settling to count. */
+export interface Source {
+  readonly change: Change;
+  /** undefined for logical messages, which are ready-made events. */
+  readonly mapper: Mapper | undefined;
+  /** Number of the change's first event of this mapper, over all entries. */
+  readonly firstIndex: number;
+  /** undefined where it comes out of `dead_letter`: then the stream is past it. */
+  readonly transaction: LedgerTransaction | undefined;
+  readonly counters: RouteCounters | undefined;
+}
+
+/** One event on its way to the bus. */
+export interface ForwardDelivery extends Delivery {
+  readonly event: Event;
+  readonly source: Source;
+}
+
+export function forwardDelivery(
+  event: Event,
+  place: { source: Source; table: string; exclusive: boolean },
+): ForwardDelivery {
+  return {
+    event,
+    source: place.source,
+    lane: event.group,
+    previousLane: event.previousGroup,
+    fence: place.table,
+    exclusive: place.exclusive,
+    ...laneLinks,
+  };
+}

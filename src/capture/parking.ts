@@ -1,0 +1,192 @@
+import type { Logger } from 'pino';
+import type { Change, MessageChange } from '../core/change.ts';
+import type { BanyanError } from '../core/errors.ts';
+import { type Event, idPrefix, idSuffix, sequencePrefix, sequenceSuffix, type StreamIdentity } from '../core/event.ts';
+import type { Lsn } from '../core/lsn.ts';
+import type { DeadLetterStore, NewDeadLetter } from '../state/dead-letters.ts';
+import type { ForwardDelivery, Source } from './delivery.ts';
+
+/** Index of the capture entry where none is concerned: a logical message, a held table. */
+export const NO_ENTRY = -1;
+
+export interface ParkedChange {
+  readonly source: Source;
+  readonly table: string;
+  readonly group: string;
+  readonly previousGroup: string | undefined;
+  readonly error: BanyanError;
+}
+
+export interface ParkingOptions {
+  readonly store: DeadLetterStore;
+  readonly identity: StreamIdentity;
+  /** Groups with parked letters, as the store has them at the start. */
+  readonly groups: Iterable<string>;
+  readonly log: Logger;
+}
+
+/**
+ * Which keys are parked, and the way into `dead_letter`. A parked key stays parked, across restarts, until `redrive` has emptied it:
+ * until then its later events are stored behind the first one, in order.
+ */
+export class Parking {
+  readonly #store: DeadLetterStore;
+  readonly #identity: StreamIdentity;
+  readonly #log: Logger;
+  readonly #groups: Set<string>;
+  /** Writes under way by group: a group is not released while one of its events is on the way into the store. */
+  readonly #writing = new Map<string, number>();
+
+  constructor(options: ParkingOptions) {
+    this.#store = options.store;
+    this.#identity = options.identity;
+    this.#log = options.log;
+    this.#groups = new Set(options.groups);
+  }
+
+  isParked(group: string): boolean {
+    return this.#groups.has(group);
+  }
+
+  get groups(): number {
+    return this.#groups.size;
+  }
+
+  /** Events whose turn came and that can not be sent: for their own fault, or behind one of their key. Durable when it resolves. */
+  async parkDeliveries(
+    parked: readonly { delivery: ForwardDelivery; error: BanyanError | undefined }[],
+  ): Promise<void> {
+    await this.#write(
+      parked.map(({ delivery, error }) => letterOf(delivery, error)),
+      parked.find(({ error }) => error !== undefined)?.error,
+    );
+  }
+
+  /** A change that could not become an event. Durable when it resolves. */
+  async parkChange(parked: ParkedChange): Promise<void> {
+    const { source, error } = parked;
+    const { change } = source;
+    const letter: NewDeadLetter = {
+      eventId: `${idPrefix(this.#identity, change.transaction)}${idSuffix(change.ordinal, source.firstIndex)}`,
+      sequence: `${sequencePrefix(this.#identity, change.transaction)}${sequenceSuffix(change.ordinal, source.firstIndex)}`,
+      entry: source.mapper?.entry ?? NO_ENTRY,
+      firstIndex: source.firstIndex,
+      group: parked.group,
+      previousGroup: parked.previousGroup,
+      table: parked.table,
+      kind: error.kind,
+      code: error.code,
+      message: error.message,
+      behind: false,
+      event: undefined,
+      change: serialized(change, source),
+    };
+    await this.#write([letter], error);
+  }
+
+  /** Lets a group go when nothing of it is on the way into the store; false: look again. */
+  release(group: string): boolean {
+    if ((this.#writing.get(group) ?? 0) > 0) return false;
+    this.#groups.delete(group);
+    return true;
+  }
+
+  async #write(letters: readonly NewDeadLetter[], error: BanyanError | undefined): Promise<void> {
+    const groups = letters
+      .flatMap((letter) => [letter.group, letter.previousGroup])
+      .filter((group) => group !== undefined);
+    for (const group of groups) {
+      this.#groups.add(group);
+      this.#writing.set(group, (this.#writing.get(group) ?? 0) + 1);
+    }
+    try {
+      await this.#store.park(letters);
+    } finally {
+      for (const group of groups) this.#writing.set(group, (this.#writing.get(group) ?? 1) - 1);
+    }
+    if (error !== undefined) {
+      this.#log.error(
+        {
+          kind: error.kind,
+          code: error.code,
+          table: letters[0]?.table,
+          eventId: letters[0]?.eventId,
+          remedy: error.remedy,
+        },
+        `event parked: ${error.message}`,
+      );
+    }
+  }
+}
+
+function letterOf(delivery: ForwardDelivery, error: BanyanError | undefined): NewDeadLetter {
+  const { event, source } = delivery;
+  return {
+    eventId: event.id,
+    sequence: event.sequence,
+    entry: source.mapper?.entry ?? NO_ENTRY,
+    firstIndex: source.firstIndex,
+    // Unordered (`order: relaxed`): a group of its own, nothing waits behind it.
+    group: event.group ?? `event:${event.id}`,
+    previousGroup: event.previousGroup,
+    table: delivery.fence,
+    kind: error?.kind ?? 'event-rejected',
+    code: error?.code,
+    message: error?.message ?? 'an earlier event of its key is parked',
+    behind: error === undefined,
+    event: eventText(event),
+    change: serialized(source.change, source),
+  };
+}
+
+/** The event as JSON text, its detail verbatim: for people, and redriven from the change. */
+function eventText(event: Event): string {
+  const head = JSON.stringify({
+    source: event.source,
+    'detail-type': event.detailType,
+    time: new Date(event.timeSeconds * 1000).toISOString(),
+    resources: event.resources,
+    ...(event.bus === undefined ? {} : { bus: event.bus }),
+  });
+  return `${head.slice(0, -1)},"detail":${event.detail}}`;
+}
+
+function serialized(change: Change, source: Source): string {
+  if (change.operation !== 'message') return source.mapper?.serialize(change) ?? '{}';
+  const { transaction, ordinal, prefix, content } = change;
+  return JSON.stringify({ operation: 'message', prefix, content, ordinal, ...transactionFields(transaction) });
+}
+
+/** The message that `serialized` wrote. */
+export function deserializeMessage(text: string): MessageChange {
+  const stored = JSON.parse(text) as {
+    prefix: string;
+    content: string;
+    ordinal: number;
+    xid: number;
+    commitLsn: string;
+    committedAtMicros: string;
+    timeline: number;
+  };
+  return {
+    operation: 'message',
+    prefix: stored.prefix,
+    content: stored.content,
+    ordinal: stored.ordinal,
+    transaction: {
+      xid: stored.xid,
+      commitLsn: BigInt(stored.commitLsn) as Lsn,
+      committedAtMicros: BigInt(stored.committedAtMicros),
+      timeline: stored.timeline,
+    },
+  };
+}
+
+function transactionFields(transaction: Change['transaction']) {
+  return {
+    xid: transaction.xid,
+    commitLsn: transaction.commitLsn.toString(),
+    committedAtMicros: transaction.committedAtMicros.toString(),
+    timeline: transaction.timeline,
+  };
+}

@@ -1,0 +1,132 @@
+import { toBanyanError } from '../core/errors.ts';
+import type { Event } from '../core/event.ts';
+import { Lanes } from '../flow/lanes.ts';
+import { sleep } from '../flow/supervise.ts';
+import type { Mapper } from '../mapping/mapper.ts';
+import { type DeadLetter, heldGroup } from '../state/dead-letters.ts';
+import { type ForwardDelivery, forwardDelivery } from './delivery.ts';
+import {
+  LETTERS_PER_READ,
+  LOOK_AGAIN_MS,
+  type RedriveOptions,
+  type RedriveReport,
+  type Tally,
+} from './redrive-task.ts';
+
+type Stop = RedriveReport['stopped'][number];
+
+/** Events sent at a time; keys beside each other, never two of one key. */
+const WAVE = 16;
+
+/**
+ * A held table: all its raw changes in order. An event that can not be sent is parked under its own key, and the table flows again when nothing
+ * raw is left. No live event of the table is on the way meanwhile, since they are set aside as well.
+ */
+export async function redriveTable(table: string, run: { options: RedriveOptions; tally: Tally }): Promise<void> {
+  const { options, tally } = run;
+  const { deadLetters, holding, routes, heldTables, signal, log } = options;
+  const mappers = await compiled(table, run);
+  if (mappers === undefined) return;
+  let rows = 0;
+  for (;;) {
+    signal.throwIfAborted();
+    const letters = await deadLetters.nextOfGroups([heldGroup(table)], LETTERS_PER_READ);
+    if (letters.length > 0) {
+      const stop = await redriveRaw(letters, { table, mappers, options, tally });
+      if (stop !== undefined) {
+        tally.stopped.push(stop);
+        return;
+      }
+      rows += letters.length;
+      log.info({ table, rows }, 'redriving a held table');
+    } else if (holding.isWriting(table)) {
+      await sleep(LOOK_AGAIN_MS, signal);
+    } else {
+      break;
+    }
+  }
+  routes.release(table);
+  await heldTables.clear(table);
+  log.info({ table, rows }, 'table released: its changes flow again');
+}
+
+async function compiled(
+  table: string,
+  { options, tally }: { options: RedriveOptions; tally: Tally },
+): Promise<readonly Mapper[] | undefined> {
+  try {
+    return await options.mappersFor(table);
+  } catch (error) {
+    const { message } = toBanyanError(error, `compiling the mapping of ${table}`);
+    tally.stopped.push({ group: heldGroup(table), letter: undefined, reason: message });
+    return undefined;
+  }
+}
+
+/** Returns where it had to stop. Letters count as redriven only when every event of theirs was accepted or parked under its own key. */
+async function redriveRaw(
+  letters: readonly DeadLetter[],
+  run: { table: string; mappers: readonly Mapper[]; options: RedriveOptions; tally: Tally },
+): Promise<Stop | undefined> {
+  const { table, mappers, options, tally } = run;
+  const ready: ForwardDelivery[] = [];
+  const lanes = new Lanes<ForwardDelivery>((delivery) => ready.push(delivery));
+  const mapped: number[] = [];
+  let stop: Stop | undefined;
+  for (const letter of letters) {
+    try {
+      const deliveries = deliveriesOf(letter, { table, mappers });
+      if (deliveries.length === 0) tally.withoutEvent += 1;
+      for (const delivery of deliveries) lanes.add(delivery);
+      mapped.push(letter.id);
+    } catch (error) {
+      const failure = toBanyanError(error, `mapping letter ${letter.id} again`);
+      await options.deadLetters.setReason(letter.id, failure);
+      stop = { group: heldGroup(table), letter: letter.id, reason: failure.message };
+      break;
+    }
+  }
+  while (ready.length > 0) {
+    await Promise.all(
+      ready.splice(0, WAVE).map(async (delivery) => {
+        await sendOrPark(delivery, { options, tally });
+        lanes.settle(delivery);
+      }),
+    );
+  }
+  await options.deadLetters.markRedriven(mapped);
+  return stop;
+}
+
+function deliveriesOf(letter: DeadLetter, to: { table: string; mappers: readonly Mapper[] }): ForwardDelivery[] {
+  if (letter.change === undefined) return [];
+  const deliveries: ForwardDelivery[] = [];
+  let firstIndex = 0;
+  for (const mapper of to.mappers) {
+    const change = mapper.deserialize(letter.change);
+    const events = mapper.map(change, firstIndex);
+    const source = { change, mapper, firstIndex, transaction: undefined, counters: undefined };
+    const exclusive = change.operation === 'truncate';
+    for (const event of events) deliveries.push(forwardDelivery(event, { source, table: to.table, exclusive }));
+    firstIndex += events.length;
+  }
+  return deliveries;
+}
+
+async function sendOrPark(delivery: ForwardDelivery, run: { options: RedriveOptions; tally: Tally }): Promise<void> {
+  const { options, tally } = run;
+  if (isBehind(delivery.event, options)) {
+    await options.parking.parkDeliveries([{ delivery, error: undefined }]);
+    return;
+  }
+  const outcome = await options.send(delivery.event);
+  if (outcome.status === 'accepted') tally.sent += 1;
+  else await options.parking.parkDeliveries([{ delivery, error: outcome.error }]);
+}
+
+function isBehind(event: Event, { parking }: RedriveOptions): boolean {
+  return (
+    (event.group !== undefined && parking.isParked(event.group)) ||
+    (event.previousGroup !== undefined && parking.isParked(event.previousGroup))
+  );
+}

@@ -1,0 +1,45 @@
+import type { Logger } from 'pino';
+import type { Outcome } from '../bus/publisher.ts';
+import type { MessageChange } from '../core/change.ts';
+import type { Event } from '../core/event.ts';
+import type { Mapper } from '../mapping/mapper.ts';
+import type { DeadLetterStore } from '../state/dead-letters.ts';
+import type { HeldTableStore } from '../state/held-tables.ts';
+import type { Holding } from './holding.ts';
+import type { Parking } from './parking.ts';
+import type { Routes } from './routes.ts';
+
+export interface RedriveReport {
+  /** Events that the bus accepted. */
+  readonly sent: number;
+  /** Letters whose change makes no event any more under today's mapping. */
+  readonly withoutEvent: number;
+  /** Groups that stopped at a letter that still can not be sent; it and what is behind it stay parked. */
+  readonly stopped: readonly { readonly group: string; readonly letter: number | undefined; readonly reason: string }[];
+}
+
+export interface RedriveOptions {
+  readonly deadLetters: DeadLetterStore;
+  readonly heldTables: HeldTableStore;
+  readonly parking: Parking;
+  readonly holding: Holding;
+  readonly routes: Routes;
+  /** The mappers of a table, compiled for what its columns are now. Throws `schema-drift` where they still can not be. */
+  readonly mappersFor: (table: string) => Promise<readonly Mapper[]>;
+  readonly mapMessage: (change: MessageChange) => Event | undefined;
+  /** Sends one event; retries and waits are inside, so an outcome is final: accepted, or rejected for the event's own fault. */
+  readonly send: (event: Event) => Promise<Outcome>;
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+}
+
+export const LETTERS_PER_READ = 200;
+/** How soon a group is looked at again whose last event is still on its way into the store. */
+export const LOOK_AGAIN_MS = 20;
+
+/** What a redrive has done so far. */
+export interface Tally {
+  sent: number;
+  withoutEvent: number;
+  stopped: { group: string; letter: number | undefined; reason: string }[];
+}

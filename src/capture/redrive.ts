@@ -1,0 +1,137 @@
+import { BanyanError, toBanyanError } from '../core/errors.ts';
+import type { Event } from '../core/event.ts';
+import { sleep } from '../flow/supervise.ts';
+import { type DeadLetter, heldGroup } from '../state/dead-letters.ts';
+import { deserializeMessage } from './parking.ts';
+import { redriveTable } from './redrive-table.ts';
+import {
+  LETTERS_PER_READ,
+  LOOK_AGAIN_MS,
+  type RedriveOptions,
+  type RedriveReport,
+  type Tally,
+} from './redrive-task.ts';
+
+export interface RedriveSelection {
+  /** Letters by id: their whole groups are redriven, since one letter can not overtake those before it. */
+  readonly ids?: readonly number[];
+  readonly group?: string;
+  readonly table?: string;
+  readonly all?: boolean;
+}
+
+/** Groups or keys redriven at a time. */
+const CONCURRENCY = 8;
+/**
+ * Sends parked letters again, in order within their key, mapped anew by today's configuration. A key flows again only when nothing of it is
+ * parked any more; until then its live events go on being stored behind.
+ */
+export async function redrive(selection: RedriveSelection, options: RedriveOptions): Promise<RedriveReport> {
+  const tally: Tally = { sent: 0, withoutEvent: 0, stopped: [] };
+  const groups = await selectGroups(selection, options);
+  const held = groups.filter((group) => group.startsWith('table:'));
+  for (const group of held) await redriveTable(group.slice('table:'.length), { options, tally });
+  const waiting = groups.filter((group) => !held.includes(group));
+  const done = new Set<string>();
+  const next = async (): Promise<void> => {
+    while (waiting.length > 0) {
+      const group = waiting.shift();
+      if (group !== undefined && !done.has(group)) await redriveGroup(group, { options, tally, done });
+    }
+  };
+  await Promise.all(Array.from({ length: CONCURRENCY }, next));
+  options.log.info(
+    { sent: tally.sent, withoutEvent: tally.withoutEvent, stopped: tally.stopped.length },
+    'redrive ended',
+  );
+  return tally;
+}
+
+async function selectGroups(selection: RedriveSelection, options: RedriveOptions): Promise<string[]> {
+  const { deadLetters, heldTables } = options;
+  if (selection.group !== undefined) return [selection.group];
+  if (selection.ids !== undefined) return deadLetters.groupsOf({ ids: selection.ids });
+  const held = (await heldTables.list()).map(({ table }) => table);
+  if (selection.table !== undefined) {
+    const { table } = selection;
+    // A table may be held with nothing set aside yet.
+    const own = held.includes(table) ? [heldGroup(table)] : [];
+    return [...new Set([...own, ...(await deadLetters.groupsOf({ table }))])];
+  }
+  if (selection.all !== true) throw new BanyanError('usage', 'say what to redrive: ids, a group, a table, or all');
+  return [...new Set([...held.map(heldGroup), ...(await deadLetters.groupsOf({}))])];
+}
+
+/** One key, and the keys that primary-key updates tie to it, letter by letter. */
+async function redriveGroup(
+  group: string,
+  run: { options: RedriveOptions; tally: Tally; done: Set<string> },
+): Promise<void> {
+  const { options, tally, done } = run;
+  const { deadLetters, parking, signal } = options;
+  const tied = new Set([group]);
+  for (;;) {
+    signal.throwIfAborted();
+    const known = tied.size;
+    const letters = await deadLetters.nextOfGroups([...tied], LETTERS_PER_READ);
+    for (const name of letters.flatMap(groupsOfLetter)) tied.add(name);
+    for (const name of tied) done.add(name);
+    // A key update ties two keys: the letters of both are one order, read again together.
+    if (tied.size > known) continue;
+    if (letters.length === 0) {
+      // A live event of the group may be on its way into the store; whoever comes after the release is sent.
+      if ([...tied].every((name) => parking.release(name))) return;
+      await sleep(LOOK_AGAIN_MS, signal);
+      continue;
+    }
+    for (const letter of letters) {
+      const failure = await redriveLetter(letter, { options, tally });
+      if (failure === undefined) continue;
+      await deadLetters.setReason(letter.id, failure);
+      tally.stopped.push({ group, letter: letter.id, reason: failure.message });
+      return;
+    }
+  }
+}
+
+/** Returns why the letter still can not be sent. */
+async function redriveLetter(
+  letter: DeadLetter,
+  run: { options: RedriveOptions; tally: Tally },
+): Promise<BanyanError | undefined> {
+  const { options, tally } = run;
+  let events: readonly Event[];
+  try {
+    events = await remap(letter, options);
+  } catch (error) {
+    const failure = toBanyanError(error, `mapping letter ${letter.id} again`);
+    if (failure.reaction === 'park' || failure.reaction === 'hold') return failure;
+    throw failure;
+  }
+  for (const event of events) {
+    const outcome = await options.send(event);
+    if (outcome.status === 'rejected') return outcome.error;
+  }
+  await options.deadLetters.markRedriven([letter.id]);
+  tally.sent += events.length;
+  if (events.length === 0) tally.withoutEvent += 1;
+  return undefined;
+}
+
+async function remap(letter: DeadLetter, options: RedriveOptions): Promise<readonly Event[]> {
+  if (letter.change === undefined)
+    throw new BanyanError('mapping-failed', `letter ${letter.id} holds no change to map again`);
+  if (letter.table.startsWith('message:')) {
+    const event = options.mapMessage(deserializeMessage(letter.change));
+    return event === undefined ? [] : [event];
+  }
+  const mappers = await options.mappersFor(letter.table);
+  // The entry may have moved in the configuration since; then the table's first one is the best guess.
+  const mapper = mappers.find(({ entry }) => entry === letter.entry) ?? mappers[0];
+  if (mapper === undefined) throw new BanyanError('schema-drift', `${letter.table} is not captured any more`);
+  return mapper.map(mapper.deserialize(letter.change), letter.firstIndex);
+}
+
+function groupsOfLetter(letter: DeadLetter): string[] {
+  return [letter.group, letter.previousGroup].filter((group) => group !== undefined);
+}

@@ -1,0 +1,68 @@
+import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
+
+export interface TcpProxy extends AsyncDisposable {
+  readonly port: number;
+  /** Half-open: the sockets stay, nothing passes any more, nothing says so. New connections are taken and starve, too. */
+  freeze(): void;
+  thaw(): void;
+  /** Resets every connection. */
+  cut(): void;
+  close(): Promise<void>;
+}
+
+/** A TCP relay on 127.0.0.1 in front of a server, to take its network away. */
+export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
+  let frozen = false;
+  const pairs = new Set<{ near: Socket; far: Socket }>();
+  const server = createServer((near) => {
+    const far = connect(targetPort, '127.0.0.1');
+    const pair = { near, far };
+    pairs.add(pair);
+    const end = () => {
+      pairs.delete(pair);
+      near.destroy();
+      far.destroy();
+    };
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      from.on('data', (data: Buffer) => {
+        // A black hole, as a firewall that forgot the connection is: not even kept for later.
+        if (!frozen) to.write(data);
+      });
+      from.on('error', end);
+      from.on('close', () => {
+        if (!frozen) end();
+      });
+    }
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('the proxy has no port');
+
+  const cut = () => {
+    for (const { near, far } of pairs) {
+      near.resetAndDestroy();
+      far.resetAndDestroy();
+    }
+    pairs.clear();
+  };
+  const close = async () => {
+    cut();
+    await new Promise<void>((resolve) => server.close(() => resolve()));
+  };
+  return {
+    port: address.port,
+    freeze: () => (frozen = true),
+    thaw: () => {
+      frozen = false;
+      cut();
+    },
+    cut,
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
