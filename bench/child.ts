@@ -26,7 +26,7 @@ export function measure(): () => Usage {
   };
 }
 
-/** Runs a file of this folder that calls `serveJob`; resolves with what it answers. */
+/** Runs a file of this folder that calls `serveJob` where it is the main one; resolves with what it answers. */
 export async function runInChild<Result>(file: string, job: object): Promise<Result> {
   const child = startChild(file);
   try {
@@ -44,9 +44,9 @@ export async function runInChild<Result>(file: string, job: object): Promise<Res
   }
 }
 
-/** Starts a file of this folder with the one argument `serve`, so that it knows what it is. */
+/** Starts a file of this folder, which knows by `import.meta.main` that it is to serve. */
 export function startChild(file: string): ChildProcess {
-  return fork(fileURLToPath(new URL(file, import.meta.url)), ['serve'], {
+  return fork(fileURLToPath(new URL(file, import.meta.url)), {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
 }
@@ -57,9 +57,6 @@ export async function endChild(child: ChildProcess): Promise<void> {
   child.kill('SIGKILL');
   await ended;
 }
-
-/** True in a process that `startChild` started. */
-export const isChild = process.argv[2] === 'serve' && process.send !== undefined;
 
 /** The other side of `runInChild`. The process ends with its parent. */
 export function serveJob(work: (job: never) => Promise<unknown>): void {

@@ -1,4 +1,3 @@
-import type pg from 'pg';
 import { EmbeddedPostgres } from '../src/demo/embedded-postgres.ts';
 
 /** The slot that is never read: every run reads a copy of it, so that all of them stream the same WAL. */
@@ -16,9 +15,9 @@ export interface BenchDatabase extends AsyncDisposable {
   readonly url: string;
   /** Rows that the WAL after the slot holds. */
   readonly rows: number;
-  query(sql: string): Promise<pg.QueryResult>;
-  /** Makes a slot at the master's position; the caller reads it once. */
-  copySlot(name: string): Promise<void>;
+  /** Makes a slot before the first row, and returns its name; it can be read once. */
+  copySlot(): Promise<string>;
+  /** Waits until its last reader has gone. */
   dropSlot(name: string): Promise<void>;
 }
 
@@ -39,16 +38,22 @@ export async function loadedDatabase(load: Load): Promise<BenchDatabase> {
     if (load.kind === 'one-key') await query(`insert into bench_orders ${rowsOf('1', '1')}`);
     await query(`select pg_create_logical_replication_slot('${MASTER_SLOT}', 'pgoutput')`);
     await query(fillSql[load.kind](load.rows));
+    let copies = 0;
     return {
       url,
       rows: load.rows,
-      query,
-      copySlot: async (name) => {
+      copySlot: async () => {
+        const name = `run_${(copies += 1)}`;
         await query(`select pg_copy_logical_replication_slot('${MASTER_SLOT}', '${name}', false)`);
+        return name;
       },
       dropSlot: async (name) => {
-        await query(`select pg_drop_replication_slot(slot_name) from pg_replication_slots
-          where slot_name = '${name}' and not active`);
+        await query(`do $$ begin
+          while exists (select from pg_replication_slots where slot_name = '${name}' and active) loop
+            perform pg_sleep(0.01);
+          end loop;
+          perform pg_drop_replication_slot('${name}');
+        end $$`);
       },
       [Symbol.asyncDispose]: () => server.stop(),
     };
@@ -57,6 +62,9 @@ export async function loadedDatabase(load: Load): Promise<BenchDatabase> {
     throw error;
   }
 }
+
+/** One row with the id $1. */
+export const insertOrderSql = `insert into bench_orders ${rowsOf('$1::bigint', '$1::bigint')}`;
 
 /** One statement’s rows; `first` and `last` are SQL. */
 function rowsOf(first: string, last: string): string {

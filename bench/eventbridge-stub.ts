@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { endChild, isChild, startChild } from './child.ts';
+import { endChild, startChild } from './child.ts';
 
 /** One entry of PutEvents as the worker sent it; the reference sends the same ones. */
 export interface RecordedEntry {
@@ -104,4 +104,4 @@ async function serve(): Promise<void> {
   process.send?.({ port: address.port });
 }
 
-if (isChild) await serve();
+if (import.meta.main) await serve();

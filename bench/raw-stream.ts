@@ -1,12 +1,12 @@
 import type { Client } from 'pg';
 import plr from 'pg-logical-replication';
-import { isChild, measure, runInChild, serveJob, type Usage } from './child.ts';
+import { measure, runInChild, serveJob, type Usage } from './child.ts';
 
 export interface RawStreamJob {
   readonly url: string;
   readonly slot: string;
   readonly publication: string;
-  /** How many rows the slot holds; the measurement ends with the last. */
+  /** How many rows are to come; the measurement ends with the last. */
   readonly rows: number;
 }
 
@@ -23,26 +23,39 @@ export function rawStream(job: RawStreamJob): Promise<Usage> {
 }
 
 async function read(job: RawStreamJob): Promise<Usage> {
-  const service = new plr.LogicalReplicationService(
-    { connectionString: job.url },
-    { acknowledge: { auto: false, timeoutSeconds: 0 } },
-  );
-  const { promise, resolve, reject } = Promise.withResolvers<Usage>();
   let rows = 0;
   let stop: (() => Usage) | undefined;
-  service.on('data', (_lsn: string, message: Buffer) => {
+  let usage: Usage | undefined;
+  await using stream = openRawStream(job, (message, done) => {
     const kind = message[0];
     if (kind !== INSERT && kind !== UPDATE && kind !== DELETE) return;
     stop ??= measure();
     rows += 1;
-    if (rows === job.rows) resolve(stop());
+    if (rows < job.rows) return;
+    usage = stop();
+    done();
   });
-  service.on('error', reject);
-  const streaming = service.subscribe(undecodedPlugin(job.publication), job.slot);
-  streaming.catch(reject);
-  const usage = await promise;
-  await service.destroy();
+  await stream.done;
+  if (usage === undefined) throw new Error('the stream ended before its last row');
   return usage;
+}
+
+/** Calls `onMessage` with the bytes of every pgoutput message (valid only during the call) until it calls `done`. Confirms nothing. */
+export function openRawStream(job: RawStreamJob, onMessage: (message: Buffer, done: () => void) => void) {
+  const service = new plr.LogicalReplicationService(
+    { connectionString: job.url },
+    { acknowledge: { auto: false, timeoutSeconds: 0 } },
+  );
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  service.on('data', (_lsn: string, message: Buffer) => onMessage(message, resolve));
+  service.on('error', reject);
+  service.subscribe(undecodedPlugin(job.publication), job.slot).catch(reject);
+  return {
+    done: promise,
+    [Symbol.asyncDispose]: async () => {
+      await service.destroy();
+    },
+  };
 }
 
 /** pgoutput as the worker asks for it, with a `parse` that hands the bytes on. */
@@ -58,4 +71,4 @@ function undecodedPlugin(publication: string) {
   };
 }
 
-if (isChild) serveJob(read);
+if (import.meta.main) serveJob(read);

@@ -10,7 +10,7 @@ export interface BenchReport {
   readonly ratio: number;
   /** Of the worker's process, the largest of all runs. */
   readonly peakRssMb: number;
-  readonly [fact: string]: number | string | readonly number[];
+  readonly [fact: string]: number | string;
 }
 
 export interface BenchOptions {
@@ -19,7 +19,7 @@ export interface BenchOptions {
   /** Measured runs of each side, after one that is thrown away. */
   readonly runs: number | undefined;
   /** For people, while it runs. */
-  progress(line: string): void;
+  readonly progress: (line: string) => void;
 }
 
 export type Scenario = (options: BenchOptions) => Promise<BenchReport>;

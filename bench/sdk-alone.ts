@@ -1,7 +1,7 @@
 import { EventBridgeClient, PutEventsCommand, type PutEventsRequestEntry } from '@aws-sdk/client-eventbridge';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { Agent } from 'node:http';
-import { isChild, measure, runInChild, serveJob, type Usage } from './child.ts';
+import { measure, runInChild, serveJob, type Usage } from './child.ts';
 import type { RecordedEntry } from './eventbridge-stub.ts';
 
 export interface SdkAloneJob {
@@ -50,4 +50,4 @@ function entryOf({ Time, Resources, ...entry }: RecordedEntry): PutEventsRequest
   };
 }
 
-if (isChild) serveJob(send);
+if (import.meta.main) serveJob(send);

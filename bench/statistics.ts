@@ -19,13 +19,15 @@ export function rounded(value: number): number {
 }
 
 /**
- * Runs both in turns (a b a b …), so that a machine that grows slower or faster meanwhile does so for both. One turn before them
- * warms caches and is thrown away.
+ * Runs both in turns (a b a b …), so that a machine that grows slower or faster meanwhile does so for both. What warms up caches is thrown away.
  */
-export async function alternate<A, B>(runs: number, sides: { a: () => Promise<A>; b: () => Promise<B> }) {
+export async function alternate<A, B>(
+  turns: { runs: number; warmUps: number },
+  sides: { a: () => Promise<A>; b: () => Promise<B> },
+): Promise<{ a: readonly A[]; b: readonly B[] }> {
   const as: A[] = [];
   const bs: B[] = [];
-  for (let turn = -1; turn < runs; turn += 1) {
+  for (let turn = -turns.warmUps; turn < turns.runs; turn += 1) {
     const a = await sides.a();
     const b = await sides.b();
     if (turn < 0) continue;
