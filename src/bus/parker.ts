@@ -1,0 +1,109 @@
+import type { Logger } from 'pino';
+import { BanyanError, toBanyanError } from '../core/errors.ts';
+import { type Backoff, retry } from '../flow/supervise.ts';
+import { ParkingMeter } from './parking-meter.ts';
+
+/** An event to set aside; `error` undefined: nothing is wrong with it, an earlier one of its key is parked. */
+export interface ParkItem<D> {
+  readonly delivery: D;
+  readonly error: BanyanError | undefined;
+}
+
+export interface ParkerOptions<D> {
+  /** Durable when it resolves. Called again with the same items after an error. */
+  readonly park: (items: readonly ParkItem<D>[]) => Promise<void>;
+  readonly maxParkedPerMinute: number;
+  readonly onParked: (deliveries: readonly D[]) => void;
+  readonly onHalt: (error: BanyanError) => void;
+  readonly backoff: Backoff;
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+}
+
+/** One call of `park` takes at most this many: one statement of moderate size. */
+const ITEMS_PER_CALL = 500;
+
+/** Hands what can not be sent to `park`, in the order it was added, one call at a time, until each is durable. */
+export class Parker<D> {
+  readonly #options: ParkerOptions<D>;
+  readonly #meter: ParkingMeter;
+  #queue: ParkItem<D>[] = [];
+  #running: Promise<void> | undefined;
+  #halted = false;
+
+  constructor(options: ParkerOptions<D>) {
+    this.#options = options;
+    this.#meter = new ParkingMeter(options.maxParkedPerMinute);
+  }
+
+  add(delivery: D, error: BanyanError | undefined): void {
+    if (error !== undefined && !this.admit(error)) return;
+    this.#queue.push({ delivery, error });
+    this.#running ??= this.#run();
+  }
+
+  /** Counts one event that is parked for its own fault; false: that was one too many, and everything halts. */
+  admit(error: BanyanError): boolean {
+    if (this.#halted) return false;
+    // What is held with its table has a limit of its own (`holdLimit`).
+    if (error.reaction !== 'park' || !this.#meter.isFlood()) return true;
+    const { maxParkedPerMinute, onHalt } = this.#options;
+    this.halt();
+    onHalt(
+      new BanyanError(
+        'parking-flood',
+        `more than ${maxParkedPerMinute} events had to be parked within a minute, the last one because: ${error.message}`,
+        { context: { lastKind: error.kind }, ...(error.code === undefined ? {} : { code: error.code }) },
+      ),
+    );
+    return false;
+  }
+
+  /** Parks nothing more; a call that is under way may still succeed. */
+  halt(): void {
+    this.#halted = true;
+    this.#queue = [];
+  }
+
+  /** Resolves when no call is under way. */
+  async idle(): Promise<void> {
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { park, onParked, onHalt, signal } = this.#options;
+    // Whoever becomes ready in the same turn belongs into the same call.
+    await Promise.resolve();
+    try {
+      while (this.#queue.length > 0) {
+        const items = this.#queue.splice(0, ITEMS_PER_CALL);
+        await retry(() => park(items), {
+          ...this.#options.backoff,
+          signal,
+          isRetriable,
+          onRetry: (error, attempt, waitMs) => this.#logRetry(error, { attempt, waitMs, items: items.length }),
+        });
+        onParked(items.map(({ delivery }) => delivery));
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      this.halt();
+      onHalt(toBanyanError(error, 'parking events'));
+    } finally {
+      this.#running = undefined;
+    }
+  }
+
+  #logRetry(thrown: unknown, facts: { attempt: number; waitMs: number; items: number }): void {
+    const { kind, message } = toBanyanError(thrown, 'parking events');
+    this.#options.log.warn(
+      { kind, ...facts, waitMs: Math.round(facts.waitMs) },
+      `parking failed, trying again: ${message}`,
+    );
+  }
+}
+
+/** Whatever is wrong with the database, nothing may be lost: only a decision to halt (such as `hold-limit`) ends the attempts. */
+function isRetriable(error: unknown): boolean {
+  return !(error instanceof BanyanError) || error.reaction !== 'halt' || error.kind === 'unknown';
+}
