@@ -14,7 +14,9 @@ const cel = z.strictObject({ cel: z.string().min(1).describe('A CEL expression o
 const text = z.union([z.string().min(1), cel]);
 export type TextTemplate = z.infer<typeof text>;
 
-const mask = z.enum(['last4', 'hash', 'redact']);
+const mask = z
+  .enum(['last4', 'hash', 'redact'])
+  .describe('last4: all but the last four characters; hash: keyed with maskKey; redact: a fixed word');
 export type Mask = z.infer<typeof mask>;
 
 const detailField = z.union([
@@ -28,7 +30,9 @@ export type DetailField = z.infer<typeof detailField>;
 const detail = z.record(z.string().min(1), detailField);
 export type Detail = z.infer<typeof detail>;
 
-const operation = z.enum(['insert', 'update', 'delete', 'truncate', 'read']);
+const operation = z
+  .enum(['insert', 'update', 'delete', 'truncate', 'read'])
+  .describe('read: a row that was there before, from the backfill');
 
 const emitRule = z.strictObject({
   on: z.union([operation, z.array(operation).min(1)]).describe('The operations that this rule takes'),
@@ -91,7 +95,10 @@ const tableCapture = z.strictObject({
     .default('text')
     .describe('text: bigint and numeric are JSON strings (exact); json: JSON numbers'),
   holdLimit: z
-    .strictObject({ rows: z.int().min(1).default(100_000), bytes: size('100MB', 'Bytes of raw changes kept') })
+    .strictObject({
+      rows: z.int().min(1).default(100_000).describe('Raw changes kept'),
+      bytes: size('100MB', 'Bytes of raw changes kept', { min: '1kB' }),
+    })
     .prefault({})
     .describe('How much of this table may be set aside while its mapping can not go on'),
 });
@@ -103,33 +110,53 @@ const messageCapture = z.strictObject({
 });
 export type MessageCapture = z.infer<typeof messageCapture>;
 
-const legacy = z.strictObject({
-  url: z.string().min(1).describe('Connection URL of the legacy database'),
-  tls: z
-    .strictObject({
-      mode: z.enum(['disable', 'require', 'verify-ca', 'verify-full']),
-      ca: z.string().min(1).optional().describe('PEM file of the certificate authority'),
-    })
-    .optional()
-    .describe('Default: what the URL says'),
-  slot: z
-    .strictObject({
-      name: identifier.regex(/^[a-z0-9_]+$/, 'a slot name has only a-z, 0-9 and _').optional(),
-      manage: z.boolean().default(true),
-    })
-    .prefault({})
-    .describe('manage: false = a DBA made it, we only use it'),
-  publication: z.strictObject({ name: z.string().min(1).optional(), manage: z.boolean().default(true) }).prefault({}),
-  walBudget: size('10GB', 'WAL that the slot may hold'),
-  onWalBudget: z.enum(['warn', 'drop-slot']).default('warn'),
-  heartbeat: duration('10s', 'How often a transactional message moves the slot while only others write'),
-  lockTimeout: duration('5s', 'Longest wait for a lock in the legacy database'),
-});
+const legacy = z
+  .strictObject({
+    url: z.string().min(1).describe('Connection URL of the legacy database'),
+    tls: z
+      .strictObject({
+        mode: z.enum(['disable', 'require', 'verify-ca', 'verify-full']).describe('As sslmode of libpq'),
+        ca: z.string().min(1).optional().describe('PEM file of the certificate authority'),
+      })
+      .optional()
+      .describe('Default: what the URL says'),
+    slot: z
+      .strictObject({
+        name: z
+          .string()
+          .regex(/^[a-z0-9_]{1,63}$/, 'a slot name has 1-63 lower-case letters, digits and _')
+          .optional()
+          .describe('Default: banyan_ and the name'),
+        manage: z.boolean().default(true).describe('false: a DBA makes it and drops it, we only use it'),
+      })
+      .prefault({})
+      .describe('The replication slot'),
+    publication: z
+      .strictObject({
+        name: z.string().min(1).max(63).optional().describe('Default: banyan_ and the name'),
+        manage: z.boolean().default(true).describe('false: a DBA keeps it equal to the mapped tables, we only use it'),
+      })
+      .prefault({})
+      .describe('The publication: exactly the mapped tables, never FOR ALL TABLES'),
+    walBudget: size('10GB', 'WAL that the slot may hold', { min: '1MB' }),
+    onWalBudget: z
+      .enum(['warn', 'drop-slot'])
+      .default('warn')
+      .describe('drop-slot: past the budget the slot is dropped, so that the database lives and the gap is recorded'),
+    heartbeat: duration('10s', 'How often a transactional message moves the slot while only others write', {
+      min: '100ms',
+    }),
+    lockTimeout: duration('5s', 'Longest wait for a lock in the legacy database', { min: '10ms', max: '5min' }),
+  })
+  .describe('The legacy database');
 
 const bus = z.strictObject({
-  type: z.enum(['eventbridge', 'local']).default('eventbridge'),
+  type: z
+    .enum(['eventbridge', 'local'])
+    .default('eventbridge')
+    .describe('local: an embedded bus on this machine, for development'),
   name: z.string().min(1).default('default').describe('Name or ARN of the event bus'),
-  region: z.string().min(1).optional().describe('Default: AWS_REGION'),
+  region: z.string().min(1).optional().describe('Default: the region of the ARN in bus.name, else AWS_REGION'),
   endpoint: z
     .string()
     .min(1)
@@ -137,17 +164,23 @@ const bus = z.strictObject({
     .describe('Another endpoint than the region’s; with type local: a running `banyan bus`'),
   port: z.int().min(0).max(65_535).default(4010).describe('type local: port of the embedded bus; 0 = any free one'),
   concurrency: z.int().min(1).max(256).default(16).describe('PutEvents calls in flight'),
-  linger: duration('5ms', 'How long a half-full batch waits'),
+  linger: duration('5ms', 'How long a half-full batch waits', { max: '1min' }),
   maxEntries: z.int().min(1).max(10).default(10).describe('Entries in one request'),
-  maxRequest: size('1000kB', 'Bytes in one request; 256kB in partitions with the older limit'),
-  requestTimeout: duration('10s', 'When a call without an answer is ended and sent again'),
+  maxRequest: size('1000kB', 'Bytes in one request; 256kB in partitions with the older limit', {
+    min: '1kB',
+    max: '1048576B',
+  }),
+  requestTimeout: duration('10s', 'When a call without an answer is ended and sent again', {
+    min: '100ms',
+    max: '5min',
+  }),
   oversize: z.enum(['park']).default('park').describe('What happens to an event above maxRequest'),
   maxParkedPerMinute: z.int().min(1).default(1_000).describe('More parked events than this halt the worker'),
 });
 
 const http = z.strictObject({
-  host: z.string().min(1).default('127.0.0.1'),
-  port: z.int().min(0).max(65_535).default(8080),
+  host: z.string().min(1).default('127.0.0.1').describe('BANYAN_HTTP_HOST overrides it'),
+  port: z.int().min(0).max(65_535).default(8080).describe('0: any free one'),
   token: z
     .string()
     .min(16, 'use at least 16 characters')
@@ -156,16 +189,33 @@ const http = z.strictObject({
 });
 
 export const configSchema = z.strictObject({
-  $schema: z.string().optional(),
+  $schema: z.string().optional().describe('For editors'),
   name: identifier.describe('Slot, publication and metric label default to it'),
   legacy,
-  state: z.strictObject({ url: z.string().min(1).optional(), schema: identifier.default('banyan') }).prefault({}),
-  bus: bus.prefault({}),
+  state: z
+    .strictObject({
+      url: z.string().min(1).optional().describe('Another database for the state; default: the legacy database'),
+      schema: identifier.default('banyan').describe('The schema that holds our tables'),
+    })
+    .prefault({})
+    .describe('Where positions, dead letters and requests are kept'),
+  bus: bus.prefault({}).describe('Where events go'),
   maskKey: z.string().min(16, 'use at least 16 characters').optional().describe('Key of `mask: hash`'),
-  capture: z.array(z.union([tableCapture, messageCapture])).min(1),
-  http: http.prefault({}),
-  shutdownTimeout: duration('20s', 'How long a stop may take before work in flight is given up'),
-  log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
+  capture: z
+    .array(z.union([tableCapture, messageCapture]))
+    .min(1)
+    .describe('What becomes events; a table may appear in several entries, each makes its own'),
+  http: http.prefault({}).describe('Health, metrics and status'),
+  shutdownTimeout: duration('20s', 'How long a stop may take before work in flight is given up', {
+    min: '1s',
+    max: '1h',
+  }),
+  log: z
+    .strictObject({
+      level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('Least that is logged'),
+    })
+    .prefault({})
+    .describe('Log lines'),
 });
 
 /** The configuration after defaults, substitution and units. Optional names that follow from `name` are filled in by `load.ts`. */

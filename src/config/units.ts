@@ -9,6 +9,9 @@ const SIZE_BYTES: Readonly<Record<string, number>> = {
   TB: 1_000_000_000_000,
 };
 
+/** Timers of Node.js fire at once above 2^31 - 1 ms, which is 24.8 days. */
+const LONGEST_DURATION = '24d';
+
 /** `5ms`, `10s`, `15min`, `2h`, `14d` to milliseconds; undefined on anything else. */
 export function parseDuration(text: string): number | undefined {
   return parseWithUnit(text, DURATION_MS);
@@ -25,31 +28,62 @@ function parseWithUnit(text: string, units: Readonly<Record<string, number>>): n
   return factor === undefined ? undefined : Math.round(Number(match?.[1]) * factor);
 }
 
+/** Inclusive bounds, written with their unit as the option itself is. */
+export interface UnitBounds {
+  readonly min?: string;
+  readonly max?: string;
+}
+
 /** A duration option: written with its unit, read as milliseconds. */
-export function duration(defaultText: string, description: string) {
-  return unit(parseDuration, { unit: 'duration', example: '5ms, 10s, 15min, 2h or 14d', defaultText, description });
+export function duration(defaultText: string, description: string, bounds: UnitBounds = {}) {
+  return unit(parseDuration, {
+    kind: 'duration',
+    units: DURATION_MS,
+    example: '5ms, 10s, 15min, 2h or 14d',
+    defaultText,
+    description,
+    bounds: { max: LONGEST_DURATION, ...bounds },
+  });
 }
 
 /** A size option: written with its unit, read as bytes. */
-export function size(defaultText: string, description: string) {
-  return unit(parseSize, { unit: 'size', example: '500B, 1000kB, 1MB or 10GB', defaultText, description });
+export function size(defaultText: string, description: string, bounds: UnitBounds = {}) {
+  return unit(parseSize, {
+    kind: 'size',
+    units: SIZE_BYTES,
+    example: '500B, 1000kB, 1MB or 10GB',
+    defaultText,
+    description,
+    bounds,
+  });
 }
 
 function unit(
   parse: (text: string) => number | undefined,
-  option: { unit: string; example: string; defaultText: string; description: string },
+  option: {
+    kind: string;
+    units: Readonly<Record<string, number>>;
+    example: string;
+    defaultText: string;
+    description: string;
+    bounds: UnitBounds;
+  },
 ) {
+  const { min, max } = option.bounds;
+  const pattern = new RegExp(`^\\d+(\\.\\d+)?\\s*(${Object.keys(option.units).join('|')})$`);
   return z
     .string()
+    .regex(pattern, `write a ${option.kind} as a number with its unit, such as ${option.example}`)
     .default(option.defaultText)
     .transform((text, context) => {
-      const value = parse(text);
-      if (value !== undefined) return value;
-      context.addIssue({
-        code: 'custom',
-        message: `not a ${option.unit}: write a number with its unit, such as ${option.example}`,
-      });
-      return z.NEVER;
+      const value = parse(text) ?? 0;
+      if (min !== undefined && value < (parse(min) ?? 0)) {
+        context.addIssue({ code: 'custom', message: `use at least ${min}` });
+      }
+      if (max !== undefined && value > (parse(max) ?? Infinity)) {
+        context.addIssue({ code: 'custom', message: `use at most ${max}` });
+      }
+      return value;
     })
     .describe(option.description);
 }
