@@ -71,9 +71,10 @@ export function createPool(
   settings: ConnectionSettings,
   options: { readonly max?: number; readonly log: Logger },
 ): pg.Pool {
-  const pool = guarded(
-    () => new pg.Pool({ ...clientConfig(settings), max: options.max ?? 4, idleTimeoutMillis: 30_000 }),
-  );
+  const config = clientConfig(settings);
+  // A pool reads its URL with the first query; a client does at once, and so tells now what is wrong with it.
+  guarded(() => new pg.Client(config));
+  const pool = new pg.Pool({ ...config, max: options.max ?? 4, idleTimeoutMillis: 30_000 });
   const lost = (error: unknown) => {
     const { kind, message, code } = toDatabaseError(error, 'a pooled connection was lost');
     options.log.info({ kind, code }, message);

@@ -172,9 +172,6 @@ describe('classifySlot', () => {
   });
 
   it('goes on after a promotion, and reports a gap where the new timeline lacks what was read or the slot was made anew', () => {
-    const after = (end: string) => ({
-      timelines: parseTimelineHistory(`1\t${end}\tno recovery target specified\n`, 2),
-    });
     expect(classifySlot(situation({ observed: present, recorded, ...after('0/600') }))).toMatchObject({
       status: 'resume',
       promoted: true,
@@ -263,6 +260,11 @@ function situation(part: Partial<SlotSituation>): SlotSituation {
     recorded: undefined,
     ...part,
   };
+}
+
+/** A server on timeline 2, which left timeline 1 at `end`. */
+function after(end: string) {
+  return { timelines: parseTimelineHistory(`1\t${end}\tno recovery target specified\n`, 2) };
 }
 
 function verdictOf(part: Partial<SlotSituation>): string {

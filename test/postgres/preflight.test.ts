@@ -1,0 +1,116 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { configSchema } from '../../src/config/schema.ts';
+import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
+import { withClient } from '../../src/postgres/connection.ts';
+import { preflight } from '../../src/postgres/preflight.ts';
+
+let server: EmbeddedPostgres;
+let old: EmbeddedPostgres;
+
+beforeAll(async () => {
+  [server, old] = await Promise.all([
+    EmbeddedPostgres.start({ settings: { max_slot_wal_keep_size: '40GB' } }),
+    EmbeddedPostgres.start({ major: 14, settings: { max_replication_slots: '1', wal_sender_timeout: '0' } }),
+  ]);
+  for (const on of [server, old]) {
+    await on.query(`create table orders (id int primary key, note text, secret text); create role app login`);
+  }
+});
+afterAll(() => Promise.all([server.stop(), old.stop()]));
+
+describe('preflight', () => {
+  it('finds nothing where all is well', async () => {
+    expect(await check(server, {})).toEqual([]);
+  });
+
+  it('finds a slot without a limit, an unlimited walsender, and no slot left', async () => {
+    await old.query(`select pg_create_physical_replication_slot('standby')`);
+    const findings = await check(old, {});
+    expect(codes(findings)).toEqual(['SLOT_WAL_UNLIMITED', 'WAL_SENDER_TIMEOUT', 'NO_SLOT_LEFT']);
+    await old.query(`select pg_drop_replication_slot('standby')`);
+  });
+
+  it('finds what the role may not do, and each remedy mends it', async () => {
+    for (const on of [server, old]) {
+      const before = await check(on, { user: 'app', capture: [{ table: 'public.orders', backfill: true }] });
+      const found = codes(before).filter((code) => !['SLOT_WAL_UNLIMITED', 'WAL_SENDER_TIMEOUT'].includes(code));
+      expect(found).toEqual([
+        'ROLE_WITHOUT_REPLICATION',
+        'ROLE_WITHOUT_CREATE',
+        'TABLE_NOT_OWNED',
+        'TABLE_NOT_READABLE',
+      ]);
+      for (const finding of before) {
+        if (found.includes(finding.code)) await on.query(finding.remedy ?? '');
+      }
+      const after = await check(on, { user: 'app', capture: [{ table: 'public.orders', backfill: true }] });
+      expect(after.filter((finding) => finding.severity === 'error')).toEqual([]);
+      await on.query('drop publication banyan_test; drop owned by app cascade');
+    }
+  });
+
+  it('finds unknown tables, missing identities and what a column list blocks', async () => {
+    await server.query('create table keyless (a int)');
+    const findings = await check(server, {
+      capture: [
+        { table: 'public.ordesr' },
+        { table: 'public.keyless' },
+        { table: 'public.orders', columnList: true, exclude: ['secret'] },
+      ],
+    });
+    expect(codes(findings)).toEqual(['TABLE_UNKNOWN', 'COLUMN_LIST_BLOCKS_DDL', 'REPLICA_IDENTITY_MISSING']);
+  });
+
+  it('finds a slot that is not for us, one that a DBA has not made, and one that holds too much', async () => {
+    await server.query(`select pg_create_logical_replication_slot('banyan_test', 'test_decoding')`);
+    expect(codes(await check(server, {}))).toEqual(['SLOT_FOREIGN']);
+    await server.query(`select pg_drop_replication_slot('banyan_test')`);
+    expect(await check(server, { slot: { manage: false } })).toMatchObject([
+      {
+        code: 'SLOT_MISSING',
+        remedy: expect.stringContaining(`pg_create_logical_replication_slot('banyan_test', 'pgoutput')`),
+      },
+    ]);
+    await server.query(`select pg_create_logical_replication_slot('banyan_test', 'pgoutput')`);
+    await server.query(`select pg_logical_emit_message(false, 'x', repeat('y', 3000000))`);
+    expect(codes(await check(server, { walBudget: '1MB' }))).toEqual(['SLOT_OVER_BUDGET']);
+    await server.query(`select pg_drop_replication_slot('banyan_test')`);
+  });
+
+  it('finds a replication connection that is refused', async () => {
+    const config = parse(server, {});
+    const findings = await withClient({ url: server.url(), name: 'test' }, (client) =>
+      preflight(client, config, { connection: { url: 'postgresql://postgres@127.0.0.1:1/postgres', name: 'test' } }),
+    );
+    expect(findings).toMatchObject([{ code: 'REPLICATION_REFUSED', severity: 'error' }]);
+  });
+});
+
+interface Part {
+  readonly user?: string;
+  readonly capture?: readonly Record<string, unknown>[];
+  readonly slot?: Record<string, unknown>;
+  readonly walBudget?: string;
+}
+
+function parse(on: EmbeddedPostgres, part: Part) {
+  return configSchema.parse({
+    name: 'test',
+    legacy: {
+      url: on.url('postgres', part.user),
+      ...(part.slot === undefined ? {} : { slot: part.slot }),
+      ...(part.walBudget === undefined ? {} : { walBudget: part.walBudget }),
+    },
+    capture: part.capture ?? [{ table: 'public.orders' }],
+  });
+}
+
+async function check(on: EmbeddedPostgres, part: Part) {
+  const config = parse(on, part);
+  const connection = { url: config.legacy.url, name: 'test' };
+  return withClient(connection, (client) => preflight(client, config, { connection }));
+}
+
+function codes(findings: readonly { readonly code: string }[]): string[] {
+  return findings.map((finding) => finding.code);
+}
