@@ -6,7 +6,6 @@ import type { Problem } from '../core/status.ts';
 import { retry } from '../flow/supervise.ts';
 import type { State } from '../state/state.ts';
 import { heldGroup, type NewDeadLetter } from '../state/dead-letters.ts';
-import { NO_ENTRY } from './parking.ts';
 import type { Routes } from './routes.ts';
 
 /** How much of one table may be set aside before the worker halts instead. */
@@ -19,8 +18,8 @@ export interface HoldingOptions {
   readonly state: State;
   readonly routes: Routes;
   readonly identity: StreamIdentity;
-  /** The raw change as JSON text, excluded columns left out and masked ones masked. */
-  readonly serialize: (change: TableChange) => string;
+  /** The raw change as JSON text for each capture entry of its table: excluded columns left out, masked ones masked. */
+  readonly serialize: (change: TableChange) => readonly { readonly entry: number; readonly text: string }[];
   readonly limitOf: (table: string) => HoldLimit;
   /** Called once with the error that a person must act on; held changes that are not stored stay unconfirmed. */
   readonly onHalt: (error: BanyanError) => void;
@@ -33,7 +32,8 @@ const HIGH_WATER = 2_000;
 const BACKOFF = { baseMs: 200, maxMs: 10_000 };
 
 interface Held {
-  readonly letter: NewDeadLetter;
+  readonly table: string;
+  readonly letters: readonly NewDeadLetter[];
   readonly settled: () => void;
 }
 
@@ -78,9 +78,9 @@ export class Holding {
   }
 
   add(change: TableChange, to: { table: string; settled: () => void }): void {
-    const letter = this.#letter(change, to.table);
-    this.#spend(to.table, letter);
-    this.#queue.push({ letter, settled: to.settled });
+    const letters = this.#letters(change, to.table);
+    for (const letter of letters) this.#spend(to.table, letter);
+    this.#queue.push({ table: to.table, letters, settled: to.settled });
     this.#queuedByTable.set(to.table, (this.#queuedByTable.get(to.table) ?? 0) + 1);
     this.#writing ??= this.#write();
   }
@@ -100,14 +100,14 @@ export class Holding {
     try {
       while (this.#queue.length > 0 && !signal.aborted) {
         const batch = this.#queue.slice(0, LETTERS_PER_WRITE);
-        await retry(() => state.deadLetters.park(batch.map(({ letter }) => letter)), {
+        await retry(() => state.deadLetters.park(batch.flatMap(({ letters }) => letters)), {
           ...BACKOFF,
           signal,
           isRetriable,
         });
         this.#queue = this.#queue.slice(batch.length);
-        for (const { letter, settled } of batch) {
-          this.#queuedByTable.set(letter.table, (this.#queuedByTable.get(letter.table) ?? 1) - 1);
+        for (const { table, settled } of batch) {
+          this.#queuedByTable.set(table, (this.#queuedByTable.get(table) ?? 1) - 1);
           settled();
         }
         this.#wake();
@@ -156,14 +156,14 @@ export class Holding {
     );
   }
 
-  #letter(change: TableChange, table: string): NewDeadLetter {
+  #letters(change: TableChange, table: string): NewDeadLetter[] {
     const { identity, routes, serialize } = this.#options;
     const reason = routes.heldReason(table);
-    return {
+    return serialize(change).map(({ entry, text }) => ({
       // Not the id that its events will have: one of them may be parked for itself when the table is redriven.
       eventId: `held:${idPrefix(identity, change.transaction)}${idSuffix(change.ordinal, 0)}`,
       sequence: `${sequencePrefix(identity, change.transaction)}${sequenceSuffix(change.ordinal, 0)}`,
-      entry: NO_ENTRY,
+      entry,
       firstIndex: 0,
       group: heldGroup(table),
       previousGroup: undefined,
@@ -173,8 +173,8 @@ export class Holding {
       message: reason?.message ?? 'the table is held',
       behind: true,
       event: undefined,
-      change: serialize(change),
-    };
+      change: text,
+    }));
   }
 }
 

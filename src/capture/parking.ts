@@ -6,8 +6,8 @@ import type { Lsn } from '../core/lsn.ts';
 import type { DeadLetterStore, NewDeadLetter } from '../state/dead-letters.ts';
 import type { ForwardDelivery, Source } from './delivery.ts';
 
-/** Index of the capture entry where none is concerned: a logical message, a held table. */
-export const NO_ENTRY = -1;
+/** Index of the capture entry where none is concerned: a logical message. */
+const NO_ENTRY = -1;
 
 export interface ParkedChange {
   readonly source: Source;
@@ -36,6 +36,8 @@ export class Parking {
   readonly #groups: Set<string>;
   /** Writes under way by group: a group is not released while one of its events is on the way into the store. */
   readonly #writing = new Map<string, number>();
+  /** Writes begun so far. */
+  #writes = 0;
 
   constructor(options: ParkingOptions) {
     this.#store = options.store;
@@ -91,10 +93,23 @@ export class Parking {
     return true;
   }
 
+  /** Lets every group go that the store no longer has: after letters were discarded. */
+  async reconcile(): Promise<void> {
+    for (;;) {
+      const writes = this.#writes;
+      const stored = new Set(await this.#store.parkedGroups());
+      // Something was stored meanwhile, which the answer may not know.
+      if (writes !== this.#writes) continue;
+      for (const group of this.#groups) if (!stored.has(group)) this.release(group);
+      return;
+    }
+  }
+
   async #write(letters: readonly NewDeadLetter[], error: BanyanError | undefined): Promise<void> {
     const groups = letters
       .flatMap((letter) => [letter.group, letter.previousGroup])
       .filter((group) => group !== undefined);
+    this.#writes += 1;
     for (const group of groups) {
       this.#groups.add(group);
       this.#writing.set(group, (this.#writing.get(group) ?? 0) + 1);

@@ -15,6 +15,8 @@ import { TransactionAssembler, type TransactionMarks } from './transactions.ts';
 /** What the stream has shown so far; read by the status, written on every transaction. */
 export interface StreamProgress {
   transactions: number;
+  /** Rows, truncates and messages of captured tables and prefixes: what moves without our own doing. */
+  changes: number;
   receivedLsn: Lsn | undefined;
   /** Commit time of the last transaction, microseconds since 1970-01-01 UTC, and when it arrived here. */
   lastCommitMicros: bigint | undefined;
@@ -123,6 +125,7 @@ class Intake implements TransactionMarks {
     const route = this.#options.routes.get(change.relation.oid);
     if (route === undefined) return;
     route.counters[change.operation] += 1;
+    this.#options.progress.changes += 1;
     if (this.#options.routes.heldReason(route.table) !== undefined) {
       this.#hold(change, route);
       return;

@@ -30,7 +30,7 @@ export async function redriveTable(table: string, run: { options: RedriveOptions
   let rows = 0;
   for (;;) {
     signal.throwIfAborted();
-    const letters = await deadLetters.nextOfGroups([heldGroup(table)], LETTERS_PER_READ);
+    const letters = wholeChanges(await deadLetters.nextOfGroups([heldGroup(table)], LETTERS_PER_READ));
     if (letters.length > 0) {
       const stop = await redriveRaw(letters, { table, mappers, options, tally });
       if (stop !== undefined) {
@@ -73,9 +73,13 @@ async function redriveRaw(
   const lanes = new Lanes<ForwardDelivery>((delivery) => ready.push(delivery));
   const mapped: number[] = [];
   let stop: Stop | undefined;
+  let change: { id: string; nextIndex: number } | undefined;
   for (const letter of letters) {
+    // One letter for each capture entry; their events are numbered together, as in the stream.
+    if (change?.id !== letter.eventId) change = { id: letter.eventId, nextIndex: 0 };
     try {
-      const deliveries = deliveriesOf(letter, { table, mappers });
+      const deliveries = deliveriesOf(letter, { table, mappers, firstIndex: change.nextIndex });
+      change.nextIndex += deliveries.length;
       if (deliveries.length === 0) tally.withoutEvent += 1;
       for (const delivery of deliveries) lanes.add(delivery);
       mapped.push(letter.id);
@@ -98,19 +102,25 @@ async function redriveRaw(
   return stop;
 }
 
-function deliveriesOf(letter: DeadLetter, to: { table: string; mappers: readonly Mapper[] }): ForwardDelivery[] {
-  if (letter.change === undefined) return [];
-  const deliveries: ForwardDelivery[] = [];
-  let firstIndex = 0;
-  for (const mapper of to.mappers) {
-    const change = mapper.deserialize(letter.change);
-    const events = mapper.map(change, firstIndex);
-    const source = { change, mapper, firstIndex, transaction: undefined, counters: undefined };
-    const exclusive = change.operation === 'truncate';
-    for (const event of events) deliveries.push(forwardDelivery(event, { source, table: to.table, exclusive }));
-    firstIndex += events.length;
-  }
-  return deliveries;
+function deliveriesOf(
+  letter: DeadLetter,
+  to: { table: string; mappers: readonly Mapper[]; firstIndex: number },
+): ForwardDelivery[] {
+  const { table, firstIndex } = to;
+  const mapper = to.mappers.find(({ entry }) => entry === letter.entry);
+  // An entry that is no longer configured asks for nothing any more.
+  if (letter.change === undefined || mapper === undefined) return [];
+  const change = mapper.deserialize(letter.change);
+  const source = { change, mapper, firstIndex, transaction: undefined, counters: undefined };
+  const exclusive = change.operation === 'truncate';
+  return mapper.map(change, firstIndex).map((event) => forwardDelivery(event, { source, table, exclusive }));
+}
+
+/** Leaves out the last change of a full page, of which there may be more letters on the next. */
+function wholeChanges(letters: DeadLetter[]): DeadLetter[] {
+  if (letters.length < LETTERS_PER_READ) return letters;
+  const whole = letters.filter((letter) => letter.eventId !== letters.at(-1)?.eventId);
+  return whole.length > 0 ? whole : letters;
 }
 
 async function sendOrPark(delivery: ForwardDelivery, run: { options: RedriveOptions; tally: Tally }): Promise<void> {

@@ -1,0 +1,231 @@
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import { type Config, isTableCapture, publicationName, slotName } from '../config/schema.ts';
+import { BanyanError } from '../core/errors.ts';
+import type { StreamIdentity } from '../core/event.ts';
+import type { Finding } from '../core/finding.ts';
+import { formatLsn, type Lsn, parseLsn, ZERO_LSN } from '../core/lsn.ts';
+import { type ResolvedTables, resolveTables } from '../postgres/catalog.ts';
+import type { ConnectionSettings } from '../postgres/connection.ts';
+import { compareTables, gapError, type GapReport } from '../postgres/gap.ts';
+import { isPattern, parseTableName } from '../postgres/identifier.ts';
+import {
+  applyPublication,
+  planPublication,
+  publicationTargets,
+  readMembership,
+  readPublication,
+} from '../postgres/publication.ts';
+import { identifyServer, type Server } from '../postgres/server.ts';
+import { classifySlot, type SlotVerdict } from '../postgres/slot-verdict.ts';
+import { createSlot, describeBlocker, observeSlot } from '../postgres/slot.ts';
+import type { SlotRecord } from '../state/slots.ts';
+import type { State } from '../state/state.ts';
+
+export interface PrepareOptions {
+  readonly config: Config;
+  readonly connection: ConnectionSettings;
+  readonly pool: pg.Pool;
+  readonly state: State;
+  /** Throws where the mapping does not fit the tables: asked before a slot is used for the first time, when nothing can be lost yet. */
+  readonly checkMapping: (resolved: ResolvedTables) => Promise<void>;
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+}
+
+/** What a session needs to know of the database before it streams. */
+export interface Prepared {
+  readonly server: Server;
+  readonly identity: StreamIdentity;
+  readonly resolved: ResolvedTables;
+}
+
+/**
+ * Brings publication and slot in step with the configuration, in that order, and compares both with what state remembers. Throws `slot-in-use`
+ * before anything is changed where another worker reads the slot, `gap` where changes may be missing, `preflight` for what a person must mend.
+ */
+export async function prepareCapture(options: PrepareOptions): Promise<Prepared> {
+  const { config, connection, pool, state, signal } = options;
+  const server = await identifyServer(connection, signal);
+  const resolved = await resolveTables(pool, config.capture, { stateSchema: config.state.schema });
+  const recorded = await state.slots.get();
+  const verdict = await judgeSlot(options, { server, recorded });
+  // Before the publication is touched: after a rename swap it would be mended silently.
+  await refuseTableGaps(options, resolved);
+  refuseFindings(resolved.findings);
+  if (verdict.status !== 'resume') await options.checkMapping(resolved);
+  await keepPublication(options, { server, resolved });
+  const identity = await keepSlot(options, { server, recorded, verdict });
+  await recordTables(options, resolved);
+  return { server, identity, resolved };
+}
+
+/** The comparison of every minute: throws `gap` where slot or tables are no longer what is recorded. Changes nothing. */
+export async function inspectCapture(options: PrepareOptions, server: Server): Promise<void> {
+  const { config, pool, state } = options;
+  const observed = await observeSlot(pool, slotName(config));
+  const situation = { ...server, slotName: slotName(config), recorded: await state.slots.get() };
+  // Being read is as it should be: we are the reader.
+  const verdict = classifySlot({ ...situation, observed: observed && { ...observed, holder: undefined } });
+  if (verdict.status === 'gap') await refuseGap(options, verdict.gap);
+  await refuseTableGaps(options, await resolveTables(pool, config.capture, { stateSchema: config.state.schema }));
+}
+
+async function judgeSlot(
+  options: PrepareOptions,
+  facts: { server: Server; recorded: SlotRecord | undefined },
+): Promise<SlotVerdict> {
+  const { config, pool } = options;
+  const name = slotName(config);
+  const observed = await observeSlot(pool, name);
+  // A record without a position is one whose gap was accepted: it only keeps the epoch.
+  const recorded = facts.recorded?.createdLsn === ZERO_LSN ? undefined : facts.recorded;
+  const verdict = classifySlot({ ...facts.server, slotName: name, observed, recorded });
+  switch (verdict.status) {
+    case 'in-use':
+      throw new BanyanError(
+        'slot-in-use',
+        `slot ${name} is read by ${verdict.holder.applicationName ?? 'another session'} (pid ${verdict.holder.pid})`,
+      );
+    case 'foreign':
+      throw new BanyanError('preflight', verdict.message, {
+        remedy: `set legacy.slot.name to another name, or drop it where nobody needs it: select pg_drop_replication_slot('${name}');`,
+      });
+    case 'gap':
+      await refuseGap(options, verdict.gap);
+      return verdict;
+    case 'fresh':
+    case 'adopt':
+    case 'resume':
+      return verdict;
+  }
+}
+
+async function refuseGap({ state, log }: PrepareOptions, gap: GapReport): Promise<never> {
+  const { kind, subject, message, report } = gap;
+  await state.gaps.record({ kind, subject, report: { message, ...report } });
+  log.error({ gap: kind, subject, report }, `gap: ${message}`);
+  throw gapError(gap);
+}
+
+async function refuseTableGaps(options: PrepareOptions, resolved: ResolvedTables): Promise<void> {
+  const { config, pool, state } = options;
+  const records = await state.tables.list();
+  const present = new Set(resolved.tables.map(tableName));
+  const wanted = records.filter(({ table }) => present.has(table) || isNamed(config, table));
+  const published = await readMembership(pool, publicationName(config));
+  const [gap] = compareTables(wanted, { catalog: resolved.tables, published });
+  if (gap !== undefined) await refuseGap(options, gap);
+}
+
+/** A recorded table that the catalog no longer has, but the configuration names exactly. What only a pattern named may go. */
+function isNamed(config: Config, table: string): boolean {
+  return config.capture.filter(isTableCapture).some((entry) => {
+    const wanted = parseTableName(entry.table);
+    return !isPattern(wanted) && `${wanted.schema.text}.${wanted.name.text}` === table;
+  });
+}
+
+/** As events and state name it, unquoted. */
+function tableName({ schema, name }: { schema: string; name: string }): string {
+  return `${schema}.${name}`;
+}
+
+function refuseFindings(findings: readonly Finding[]): void {
+  const errors = findings.filter(({ severity }) => severity === 'error');
+  const [first] = errors;
+  if (first === undefined) return;
+  const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : '';
+  throw new BanyanError('preflight', `${first.message}${more}`, {
+    context: { code: first.code, subject: first.subject },
+    ...(first.remedy === undefined ? {} : { remedy: first.remedy }),
+  });
+}
+
+async function keepPublication(
+  options: PrepareOptions,
+  facts: { server: Server; resolved: ResolvedTables },
+): Promise<void> {
+  const { config, pool, log } = options;
+  const { versionNumber } = facts.server;
+  const name = publicationName(config);
+  const current = await readPublication(pool, name, versionNumber);
+  const plan = planPublication({
+    name,
+    manage: config.legacy.publication.manage,
+    versionNumber,
+    targets: publicationTargets(facts.resolved.entries, versionNumber),
+    current,
+  });
+  refuseFindings(plan.findings);
+  if (plan.statements.length === 0) return;
+  for (const statement of plan.statements)
+    log.info({ statement }, current === undefined ? 'creating the publication' : 'changing the publication');
+  const client = await pool.connect();
+  try {
+    await applyPublication(client, plan);
+  } finally {
+    client.release();
+  }
+}
+
+async function keepSlot(
+  options: PrepareOptions,
+  facts: { server: Server; recorded: SlotRecord | undefined; verdict: SlotVerdict },
+): Promise<StreamIdentity> {
+  const { config, connection, state, signal, log } = options;
+  const { server, recorded, verdict } = facts;
+  const name = slotName(config);
+  const known = recorded !== undefined && recorded.systemId === server.systemId;
+  const epoch = recorded === undefined ? 1 : known ? recorded.epoch : recorded.epoch + 1;
+  const identity = { systemId: server.systemId, epoch };
+  const record = { slotName: name, systemId: server.systemId, epoch, timeline: server.timeline };
+  if (verdict.status === 'resume') {
+    if (verdict.promoted && recorded !== undefined) {
+      log.warn(
+        { from: recorded.timeline, to: server.timeline },
+        'the server was promoted: streaming goes on, on a new timeline',
+      );
+      await state.slots.save({ ...recorded, ...record });
+    }
+    return identity;
+  }
+  let position: Lsn;
+  if (verdict.status === 'adopt') {
+    position = verdict.confirmedLsn;
+    log.info({ slot: name, position: formatLsn(position) }, 'using the replication slot that is there');
+  } else {
+    if (!config.legacy.slot.manage) {
+      throw new BanyanError('preflight', `there is no replication slot ${name}, and legacy.slot.manage is false`, {
+        remedy: `select pg_create_logical_replication_slot('${name}', 'pgoutput');`,
+      });
+    }
+    position = await createSlot(connection, {
+      slotName: name,
+      lockTimeoutMs: config.legacy.lockTimeout,
+      signal,
+      onWaiting: (blockers) =>
+        log.warn(
+          { slot: name, blockers: blockers.map(describeBlocker) },
+          'creating the replication slot waits for running transactions',
+        ),
+    });
+    log.info({ slot: name, position: formatLsn(position) }, 'created the replication slot');
+  }
+  await state.slots.save({ ...record, createdLsn: position, confirmedLsn: position });
+  return identity;
+}
+
+/** Remembers from where on each table is in the stream, and forgets those that are no longer captured. */
+async function recordTables({ pool, state }: PrepareOptions, resolved: ResolvedTables): Promise<void> {
+  const records = await state.tables.list();
+  const known = new Map(records.map((record) => [record.table, record]));
+  const added = resolved.tables.filter((table) => known.get(tableName(table))?.oid !== table.oid);
+  if (added.length > 0) {
+    const { rows } = await pool.query<{ lsn: string }>('select pg_current_wal_insert_lsn()::text as lsn');
+    const publishedSinceLsn = parseLsn(rows[0]?.lsn ?? '');
+    await state.tables.save(added.map((table) => ({ table: tableName(table), oid: table.oid, publishedSinceLsn })));
+  }
+  const present = new Set(resolved.tables.map(tableName));
+  await state.tables.remove(records.map(({ table }) => table).filter((table) => !present.has(table)));
+}

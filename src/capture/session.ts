@@ -1,0 +1,230 @@
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import { Dispatcher } from '../bus/dispatcher.ts';
+import type { Publisher } from '../bus/publisher.ts';
+import { type Config, publicationName, slotName } from '../config/schema.ts';
+import type { Relation } from '../core/change.ts';
+import { BanyanError, toBanyanError } from '../core/errors.ts';
+import type { Finding } from '../core/finding.ts';
+import { ZERO_LSN } from '../core/lsn.ts';
+import type { ConnectionSettings } from '../postgres/connection.ts';
+import { openReplicationStream } from '../postgres/replication-stream.ts';
+import { timelineAt } from '../postgres/timeline.ts';
+import { TypeCatalog } from '../postgres/type-catalog.ts';
+import { openState } from '../state/state.ts';
+import type { ForwardDelivery } from './delivery.ts';
+import { Holding } from './holding.ts';
+import { Ledger } from './ledger.ts';
+import { MapperFactory, type MappingFiles } from './mappers.ts';
+import { Parking } from './parking.ts';
+import { runPipeline, type StreamProgress } from './pipeline.ts';
+import { prepareCapture, type PrepareOptions, type Prepared } from './prepare.ts';
+import { reselect } from './reselect.ts';
+import { Routes } from './routes.ts';
+import { type LiveSession, runUpkeep, type UpkeepIntervals } from './upkeep.ts';
+
+export interface SessionOptions {
+  readonly config: Config;
+  readonly connection: ConnectionSettings;
+  readonly pool: pg.Pool;
+  /** The pool of `state.url`; the same one by default. */
+  readonly statePool: pg.Pool;
+  readonly files: MappingFiles;
+  readonly publisher: Publisher;
+  /** Counters that outlive a session. */
+  readonly progress: StreamProgress;
+  /** Called when streaming has begun. */
+  readonly onStreaming: (session: LiveSession) => void;
+  readonly intervals: UpkeepIntervals;
+  /** Graceful stop: no more intake, what is in flight is settled and confirmed. */
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+}
+
+/** Deliveries on their way: enough for every call to be full several times over, and bounded for rows of any size. */
+const HIGH_WATER = { items: 4_000, bytes: 16_000_000 };
+/** How long what is in flight may take after the connection was lost; then it is sent again with the same ids. */
+const DRAIN_AFTER_FAILURE_MS = 5_000;
+
+/**
+ * One connection's life, from the comparison with what state remembers to the last status update. Resolves when `signal` stopped it and
+ * everything is settled or the shutdown deadline has passed; rejects with the BanyanError that ended it.
+ */
+export async function runSession(options: SessionOptions): Promise<void> {
+  const { config, connection, pool, progress, signal, log } = options;
+  const state = await openState({ pool: options.statePool, connector: config.name, schema: config.state.schema });
+  let types = await TypeCatalog.load(pool);
+  const factoryOf = ({ identity, resolved }: Pick<Prepared, 'identity' | 'resolved'>) =>
+    new MapperFactory({ config, files: options.files, identity, entries: resolved.entries, types: () => types });
+  const preparing: PrepareOptions = {
+    config,
+    connection,
+    pool,
+    state,
+    checkMapping: async (resolved) =>
+      refuseBrokenMapping(factoryOf({ identity: { systemId: '', epoch: 0 }, resolved })),
+    signal,
+    log,
+  };
+  const prepared = await prepareCapture(preparing);
+  const { server, identity } = prepared;
+  const factory = factoryOf(prepared);
+
+  await using parts = new AsyncDisposableStack();
+  const intake = new AbortController();
+  const halt = (error: BanyanError): void => intake.abort(error);
+  const stop = (): void => intake.abort(signal.reason);
+  signal.addEventListener('abort', stop, { once: true });
+  parts.defer(() => signal.removeEventListener('abort', stop));
+  signal.throwIfAborted();
+
+  const ended = new AbortController();
+  parts.defer(() => ended.abort());
+  const ledger = new Ledger();
+  const held = new Map((await state.held.list()).map(({ table, problem }) => [table, problem]));
+  const routes = new Routes((relation) => factory.compile(relation), held);
+  for (const { table } of factory.captured) routes.announce(`${table.schema}.${table.name}`);
+  const parking = new Parking({
+    store: state.deadLetters,
+    identity,
+    groups: await state.deadLetters.parkedGroups(),
+    log,
+  });
+  const holding = new Holding({
+    state,
+    routes,
+    identity,
+    serialize: (change) => factory.serialize(change),
+    limitOf: (table) => factory.holdLimitOf(table),
+    onHalt: halt,
+    signal: ended.signal,
+    log,
+  });
+  for (const { table, rows, bytes } of await state.deadLetters.heldTables()) holding.account(table, { rows, bytes });
+
+  const stream = await openReplicationStream({
+    connection,
+    slot: slotName(config),
+    publication: publicationName(config),
+    watermark: () => ledger.watermark,
+    signal: intake.signal,
+    log,
+  });
+  parts.defer(() => stream.close({ lastStatus: false }));
+
+  const dispatcher = new Dispatcher<ForwardDelivery>({
+    publisher: options.publisher,
+    concurrency: config.bus.concurrency,
+    lingerMs: config.bus.linger,
+    maxEntries: config.bus.maxEntries,
+    maxRequestBytes: config.bus.maxRequest,
+    isParked: (group) => parking.isParked(group),
+    park: (items) => parking.parkDeliveries(items),
+    onSettled: (deliveries, how) => {
+      for (const { source } of deliveries) {
+        if (source.transaction !== undefined) ledger.settle(source.transaction);
+        if (source.counters === undefined) continue;
+        source.counters.settled += 1;
+        if (how === 'parked') source.counters.parked += 1;
+      }
+      stream.acknowledge();
+    },
+    highWater: HIGH_WATER,
+    maxParkedPerMinute: config.bus.maxParkedPerMinute,
+    onHalt: halt,
+    log,
+  });
+  parts.defer(() => dispatcher.stop());
+
+  const session: LiveSession = {
+    ...{ config, pool, state, server, ledger, routes, parking, holding, dispatcher, factory, stream, progress },
+    findings: [...prepared.resolved.findings, ...mappingFindings(factory)],
+    slot: undefined,
+  };
+  const upkeep = runUpkeep(session, { preparing, intervals: options.intervals, signal: ended.signal, log });
+  upkeep.catch((error: unknown) => halt(toBanyanError(error, 'watching the slot')));
+  parts.defer(async () => {
+    ended.abort();
+    // Its failure has ended the intake already.
+    await upkeep.catch(() => undefined);
+  });
+  options.onStreaming(session);
+  log.info({ slot: slotName(config), timeline: server.timeline }, 'streaming');
+
+  try {
+    await runPipeline({
+      ...{ stream, routes, ledger, dispatcher, parking, holding, progress },
+      timelineAt: (lsn) => timelineAt(server.timelines, lsn),
+      mapMessage: (change) => factory.mapMessage(change),
+      prepareRelation: async (relation) => {
+        if (!knowsTypes(relation, types)) types = await TypeCatalog.load(pool);
+      },
+      reselect: (change, columns) => reselect(pool, change, columns),
+      signal: intake.signal,
+    });
+  } catch (error) {
+    const deadlineMs = signal.aborted ? config.shutdownTimeout : DRAIN_AFTER_FAILURE_MS;
+    await drained(session, { deadlineMs, log });
+    if (signal.aborted) {
+      await stream.close({ lastStatus: true });
+      return;
+    }
+    throw intake.signal.aborted ? intake.signal.reason : error;
+  }
+  throw new BanyanError('database-unavailable', 'the server ended the stream');
+}
+
+/** Lets what is in flight settle, so that little has to be sent again. What does not settle in time stays unconfirmed. */
+async function drained(session: LiveSession, { deadlineMs, log }: { deadlineMs: number; log: Logger }): Promise<void> {
+  const { dispatcher } = session;
+  if (dispatcher.status.state !== 'sending') return;
+  const { queued } = dispatcher.status;
+  try {
+    await dispatcher.drain(AbortSignal.timeout(deadlineMs));
+  } catch {
+    log.warn(
+      { queued, left: dispatcher.status.queued, deadlineMs },
+      'not everything in flight was settled in time: it will be sent again',
+    );
+  }
+}
+
+/** For a slot that is used for the first time: a mapping that does not fit is a mistake, not drift. */
+function refuseBrokenMapping(factory: MapperFactory): void {
+  const [finding] = mappingFindings(factory);
+  if (finding === undefined) return;
+  throw new BanyanError('preflight', finding.message, {
+    context: { subject: finding.subject },
+    remedy: 'run `banyan check`',
+  });
+}
+
+/** Tables whose mapping does not fit what their columns are now. */
+function mappingFindings(factory: MapperFactory): Finding[] {
+  return factory.captured.flatMap(({ table }) => {
+    const subject = `${table.schema}.${table.name}`;
+    try {
+      factory.compileNow(subject);
+      return [];
+    } catch (error) {
+      const { message, remedy } = toBanyanError(error, `compiling the mapping of ${subject}`);
+      return [{ code: 'MAPPING_BROKEN', severity: 'error' as const, subject, message, remedy }];
+    }
+  });
+}
+
+function knowsTypes(relation: Relation, types: TypeCatalog): boolean {
+  return relation.columns.every(({ typeOid }) => types.has(typeOid));
+}
+
+/** Before anything was received. */
+export function noProgress(): StreamProgress {
+  return {
+    transactions: 0,
+    changes: 0,
+    receivedLsn: ZERO_LSN,
+    lastCommitMicros: undefined,
+    lastArrivalMs: undefined,
+    idleAtMs: undefined,
+  };
+}

@@ -1,0 +1,138 @@
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import type { Dispatcher } from '../bus/dispatcher.ts';
+import { type Config, slotName } from '../config/schema.ts';
+import { BanyanError, toBanyanError } from '../core/errors.ts';
+import type { Finding } from '../core/finding.ts';
+import { sleep } from '../flow/supervise.ts';
+import type { ReplicationStream } from '../postgres/replication-stream.ts';
+import { identifyServer, type Server } from '../postgres/server.ts';
+import { type ObservedSlot, observeSlot } from '../postgres/slot.ts';
+import type { State } from '../state/state.ts';
+import type { ForwardDelivery } from './delivery.ts';
+import { Heartbeat } from './heartbeat.ts';
+import type { Holding } from './holding.ts';
+import type { Ledger } from './ledger.ts';
+import type { MapperFactory } from './mappers.ts';
+import type { Parking } from './parking.ts';
+import type { StreamProgress } from './pipeline.ts';
+import { inspectCapture, type PrepareOptions } from './prepare.ts';
+import { serveRequest } from './requests.ts';
+import type { Routes } from './routes.ts';
+
+/** A session that streams, as upkeep, requests and status see it. */
+export interface LiveSession {
+  readonly config: Config;
+  readonly pool: pg.Pool;
+  readonly state: State;
+  readonly server: Server;
+  readonly ledger: Ledger;
+  readonly routes: Routes;
+  readonly parking: Parking;
+  readonly holding: Holding;
+  readonly dispatcher: Dispatcher<ForwardDelivery>;
+  readonly factory: MapperFactory;
+  readonly stream: ReplicationStream;
+  readonly progress: StreamProgress;
+  readonly findings: readonly Finding[];
+  /** As the server showed it last, and when. */
+  slot: { readonly observed: ObservedSlot; readonly observedAt: string } | undefined;
+}
+
+export interface UpkeepIntervals {
+  /** Slot facts for the status, and the position that state remembers. */
+  readonly observeMs: number;
+  /** Comparison of slot, publication and tables with what state remembers. */
+  readonly inspectMs: number;
+  /** Commands that wait for the worker. */
+  readonly requestsMs: number;
+}
+
+export const UPKEEP: UpkeepIntervals = { observeMs: 5_000, inspectMs: 60_000, requestsMs: 1_000 };
+
+export interface UpkeepOptions {
+  readonly preparing: PrepareOptions;
+  readonly intervals: UpkeepIntervals;
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+}
+
+/** What is done beside the stream while it runs. Resolves when `signal` aborts; rejects with what must end the session. */
+export async function runUpkeep(session: LiveSession, options: UpkeepOptions): Promise<void> {
+  const { preparing, intervals, signal, log } = options;
+  const { config, pool, state } = session;
+  const heartbeat = new Heartbeat(pool, config.name);
+  const failed = new AbortController();
+  const ends = AbortSignal.any([signal, failed.signal]);
+  const tasks = [
+    every(intervals.observeMs, observer(session), { signal: ends, log }),
+    every(intervals.inspectMs, () => inspect(session, preparing), { signal: ends, log }),
+    every(config.legacy.heartbeat, () => heartbeat.beat(), { signal: ends, log }),
+    every(
+      intervals.requestsMs,
+      async () => {
+        for (
+          let request = await state.requests.claimNext();
+          request !== undefined;
+          request = await state.requests.claimNext()
+        ) {
+          await serveRequest(request, { session, signal: ends, log });
+        }
+      },
+      { signal: ends, log },
+    ),
+  ];
+  try {
+    await Promise.all(tasks);
+  } finally {
+    failed.abort();
+    await Promise.allSettled(tasks);
+  }
+}
+
+/** Runs the task now and then. What passes by itself is tried again the next time: the stream notices a lost server on its own. */
+async function every(
+  intervalMs: number,
+  task: () => Promise<unknown>,
+  { signal, log }: { signal: AbortSignal; log: Logger },
+): Promise<void> {
+  for (;;) {
+    try {
+      await task();
+    } catch (error) {
+      if (signal.aborted) return;
+      const failure = toBanyanError(error, 'upkeep');
+      if (failure.reaction !== 'retry') throw failure;
+      log.info({ kind: failure.kind, code: failure.code }, failure.message);
+    }
+    try {
+      await sleep(intervalMs, signal);
+    } catch {
+      return;
+    }
+  }
+}
+
+function observer(session: LiveSession): () => Promise<void> {
+  const { config, pool, state, ledger, progress } = session;
+  let remembered = progress.changes;
+  return async () => {
+    const observed = await observeSlot(pool, slotName(config));
+    if (observed !== undefined) session.slot = { observed, observedAt: new Date().toISOString() };
+    // Only user data is worth a write of ours, or an idle database would be kept moving by the book-keeping of its own idleness.
+    if (progress.changes === remembered) return;
+    remembered = progress.changes;
+    await state.slots.advance(ledger.watermark);
+  };
+}
+
+async function inspect(session: LiveSession, preparing: PrepareOptions): Promise<void> {
+  const server = await identifyServer(preparing.connection, preparing.signal);
+  if (server.timeline !== session.server.timeline || server.systemId !== session.server.systemId) {
+    throw new BanyanError(
+      'database-unavailable',
+      'the server is on another timeline than when the stream began: connecting again',
+    );
+  }
+  await inspectCapture(preparing, server);
+}
