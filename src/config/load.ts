@@ -12,11 +12,11 @@ import { isObject } from './shape.ts';
 import { parseYaml } from './yaml.ts';
 
 export interface LoadedConfig {
-  /** Complete: substituted, with defaults, files as absolute paths, `bus.region` resolved. */
+  /** Complete: substituted, with defaults, `bus.region` resolved. */
   readonly config: Config;
   /** undefined: the text came from BANYAN_CONFIG_YAML. */
   readonly file: string | undefined;
-  /** Where relative paths start: the file's folder, or the working directory. */
+  /** Where the relative paths of `transform` and `emit[].schema` start: the file's folder, or the working directory. */
   readonly directory: string;
 }
 
@@ -65,7 +65,7 @@ export async function parseConfig(
     ...checkRules(parts(document), env),
   ];
   const config = parsed.success ? finish(parsed.data, { directory, env }) : undefined;
-  if (config !== undefined) problems.push(...(await missingFiles(config)));
+  if (config !== undefined) problems.push(...(await missingFiles(config, directory)));
   if (config === undefined || problems.length > 0) {
     const placed = problems.map((problem) => ({ problem, line: yaml.lineOf(problem.path) }));
     placed.sort((a, b) => (a.line ?? 0) - (b.line ?? 0));
@@ -133,36 +133,27 @@ function blameEnvironment(problems: readonly Problem[], substituted: Substituted
   });
 }
 
-/** Files become absolute, and the region is settled, so that nothing behind has to know where the configuration came from. */
+/**
+ * The region is settled, and the CA's file is absolute, so that whoever connects need not know where the configuration came from. The files of
+ * mappings stay as they are written, since messages name them; who reads them starts at `directory`.
+ */
 function finish(config: Config, place: { directory: string; env: Environment }): Config {
-  const absolute = (path: string) => resolve(place.directory, path);
   const region = busRegion(config.bus, place.env);
   const { tls } = config.legacy;
   return {
     ...config,
-    legacy: tls?.ca === undefined ? config.legacy : { ...config.legacy, tls: { ...tls, ca: absolute(tls.ca) } },
+    legacy:
+      tls?.ca === undefined
+        ? config.legacy
+        : { ...config.legacy, tls: { ...tls, ca: resolve(place.directory, tls.ca) } },
     bus: region === undefined ? config.bus : { ...config.bus, region },
-    capture: config.capture.map((entry) => {
-      if (!isTableCapture(entry)) return entry;
-      return {
-        ...entry,
-        ...(entry.transform === undefined ? {} : { transform: absolute(entry.transform) }),
-        ...(entry.emit === undefined
-          ? {}
-          : {
-              emit: entry.emit.map((rule) =>
-                rule.schema === undefined ? rule : { ...rule, schema: absolute(rule.schema) },
-              ),
-            }),
-      };
-    }),
   };
 }
 
-async function missingFiles(config: Config): Promise<Problem[]> {
+async function missingFiles(config: Config, directory: string): Promise<Problem[]> {
   const files: { path: Path; file: string }[] = [];
   const add = (path: Path, file: string | undefined) => {
-    if (file !== undefined) files.push({ path, file });
+    if (file !== undefined) files.push({ path, file: resolve(directory, file) });
   };
   add(['legacy', 'tls', 'ca'], config.legacy.tls?.ca);
   config.capture.forEach((entry, index) => {

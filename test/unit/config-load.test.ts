@@ -67,9 +67,10 @@ bus: { type: local }
 capture:
   - { table: public.orders, emit: [{ on: insert, detailType: Placed, schema: ./placed.json }] }`,
     );
-    const { config } = await loadConfig({ file: path, env: {} });
+    const { config, directory } = await loadConfig({ file: path, env: {} });
+    expect(directory).toBe(folder);
     expect(config.legacy.tls?.ca).toBe(join(folder, 'ca.pem'));
-    expect(config.capture[0]).toMatchObject({ emit: [{ schema: join(folder, 'placed.json') }] });
+    expect(config.capture[0]).toMatchObject({ emit: [{ schema: './placed.json' }] });
   });
 
   test('a file that is not there is a problem of its path', async () => {

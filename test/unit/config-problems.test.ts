@@ -174,15 +174,17 @@ function withBus(bus: string): string {
   return base('  - { table: a.b }').replace('{ type: local }', bus);
 }
 
+async function region(bus: string, env: Record<string, string> = {}): Promise<string | undefined> {
+  return (await parseConfig(withBus(bus), { file: undefined, env })).config.bus.region;
+}
+
 describe('the region of the bus', () => {
-  const load = (bus: string, env: Record<string, string> = {}) =>
-    parseConfig(withBus(bus), { file: undefined, env }).then(({ config }) => config.bus.region);
   const arn = 'arn:aws:events:eu-west-1:123456789012:event-bus/shop';
 
   test('comes from the option, the ARN, or the environment', async () => {
-    expect(await load('{ region: eu-north-1 }', { AWS_REGION: 'us-east-1' })).toBe('eu-north-1');
-    expect(await load(`{ name: "${arn}" }`, { AWS_REGION: 'us-east-1' })).toBe('eu-west-1');
-    expect(await load('{ name: shop }', { AWS_REGION: 'us-east-1' })).toBe('us-east-1');
+    expect(await region('{ region: eu-north-1 }', { AWS_REGION: 'us-east-1' })).toBe('eu-north-1');
+    expect(await region(`{ name: "${arn}" }`, { AWS_REGION: 'us-east-1' })).toBe('eu-west-1');
+    expect(await region('{ name: shop }', { AWS_REGION: 'us-east-1' })).toBe('us-east-1');
   });
 
   test('is asked for where none of them says it', async () => {
