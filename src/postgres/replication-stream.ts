@@ -186,7 +186,7 @@ export class ReplicationStream implements AsyncIterable<readonly StreamItem[]>, 
   /** Before START_REPLICATION the walsender takes plain SQL, so the facts of slot and session come from the same connection. */
   async #start(client: pg.Client, slot: string): Promise<unknown> {
     const { publication, statusIntervalMs, replyTimeoutMs } = this.#options;
-    const facts = await sessionFacts(client, slot);
+    const facts = await sessionFacts(client, { slot, publication });
     this.#decode = createDecoder(facts.serverEncoding);
     this.#confirmed = facts.confirmedLsn;
     this.#connection = (client as unknown as { readonly connection: CopyConnection }).connection;
@@ -239,7 +239,7 @@ export class ReplicationStream implements AsyncIterable<readonly StreamItem[]>, 
   /** `ask`: for a keepalive in reply, which proves that the connection still has two ends. */
   #sendStatus(ask: boolean): void {
     if (!this.#started) return;
-    // Servers before 17 take a lower position as it is and move the slot back.
+    // Old minor releases take a lower position as it is and move the slot back.
     this.#confirmed = maxLsn(this.#options.watermark(), this.#confirmed);
     this.#statusSentAt = performance.now();
     // The driver adds one byte to what it is given: told the end of a commit, it would confirm past it, and a transaction that
@@ -313,15 +313,31 @@ interface SessionFacts {
   readonly walSenderTimeoutMs: number;
 }
 
-async function sessionFacts(client: pg.Client, slot: string): Promise<SessionFacts> {
-  const { rows } = await client.query<{ confirmed: string | null; encoding: string; timeout: string }>(
+async function sessionFacts(
+  client: pg.Client,
+  names: { readonly slot: string; readonly publication: string },
+): Promise<SessionFacts> {
+  const { slot, publication } = names;
+  const { rows } = await client.query<{
+    confirmed: string | null;
+    published: boolean;
+    encoding: string;
+    timeout: string;
+  }>(
     `select (select confirmed_flush_lsn::text from pg_replication_slots where slot_name = ${quoteLiteral(slot)}) as confirmed,
+            exists (select from pg_publication where pubname = ${quoteLiteral(publication)}) as published,
             current_setting('server_encoding') as encoding,
             (select setting from pg_settings where name = 'wal_sender_timeout') as timeout`,
   );
   const row = rows[0];
   if (row === undefined || row.confirmed === null) {
     throw new BanyanError('gap', `there is no logical replication slot ${slot}`, { context: { slot } });
+  }
+  if (!row.published) {
+    // PostgreSQL 18 only warns in its own log, then skips the rows and lets us confirm them.
+    throw new BanyanError('gap', `there is no publication ${publication}: its rows would be skipped and confirmed`, {
+      context: { slot, publication },
+    });
   }
   return {
     confirmedLsn: parseLsn(row.confirmed),
