@@ -49,6 +49,10 @@ export class MapperFactory {
     }
   }
 
+  get epoch(): number {
+    return this.#options.identity.epoch;
+  }
+
   get captured(): readonly CapturedTable[] {
     return [...this.#byOid.values()];
   }

@@ -140,6 +140,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
     ...{ config, pool, state, server, ledger, routes, parking, holding, dispatcher, factory, stream, progress },
     findings: [...prepared.resolved.findings, ...mappingFindings(factory)],
     slot: undefined,
+    deadLetters: await state.deadLetters.counts(),
   };
   const upkeep = runUpkeep(session, { preparing, intervals: options.intervals, signal: ended.signal, log });
   upkeep.catch((error: unknown) => halt(toBanyanError(error, 'watching the slot')));

@@ -37,6 +37,8 @@ export interface LiveSession {
   readonly findings: readonly Finding[];
   /** As the server showed it last, and when. */
   slot: { readonly observed: ObservedSlot; readonly observedAt: string } | undefined;
+  /** What `dead_letter` holds, as it was looked at last. */
+  deadLetters: { readonly parked: number; readonly groups: number };
 }
 
 export interface UpkeepIntervals {
@@ -119,6 +121,7 @@ function observer(session: LiveSession): () => Promise<void> {
   return async () => {
     const observed = await observeSlot(pool, slotName(config));
     if (observed !== undefined) session.slot = { observed, observedAt: new Date().toISOString() };
+    session.deadLetters = await state.deadLetters.counts();
     // Only user data is worth a write of ours, or an idle database would be kept moving by the book-keeping of its own idleness.
     if (progress.changes === remembered) return;
     remembered = progress.changes;
