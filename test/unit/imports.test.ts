@@ -3,11 +3,12 @@ import { join, posix } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 /**
- * Folders of src by floor. Imports point down; within a floor a folder imports only itself, but for `BESIDE`. Files that stand in src itself are
- * `worker` (the composition root and its parts) or go by their name.
+ * Folders of src by floor. Imports point down; within a floor a folder imports only itself, but for `BESIDE`. Of the files that stand in src itself,
+ * those of the composition root are `worker`, the others go by their name.
  */
 const FLOORS: Readonly<Record<string, number>> = {
   core: 0,
+  'version.ts': 0,
   flow: 1,
   config: 1,
   'local-bus': 1,
@@ -22,6 +23,8 @@ const FLOORS: Readonly<Record<string, number>> = {
   demo: 6,
   'index.ts': 6,
 };
+
+const ROOT = /^(worker(-[a-z-]+)?|status-board)\.ts$/;
 
 /** Imports between folders of one floor that are meant. */
 const BESIDE: ReadonlySet<string> = new Set(['mapping -> postgres', 'state -> postgres']);
@@ -79,7 +82,7 @@ function resolved(from: string, to: string, typeOnly: boolean): Import {
 
 function folderOf(path: string): string {
   const [first = ''] = path.split('/');
-  return first === path && /^worker(-[a-z-]+)?\.ts$/.test(path) ? 'worker' : first;
+  return first === path && ROOT.test(path) ? 'worker' : first;
 }
 
 function show({ from, to }: Import): string {
