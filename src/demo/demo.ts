@@ -1,0 +1,155 @@
+import { SQSClient } from '@aws-sdk/client-sqs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createQueueTarget } from '../local-bus/queue-target.ts';
+import { startLocalBus, type LocalBus } from '../local-bus/local-bus.ts';
+import { Accounting, nearestRank, type DemoReport, type SeenEvent } from './accounting.ts';
+import { consume, type Envelope } from './consumer.ts';
+import { startDemoWorker } from './demo-worker.ts';
+import { EmbeddedPostgres } from './embedded-postgres.ts';
+import type { DemoOptions } from './options.ts';
+import type { Screen } from './screen.ts';
+import { openShop, runTraffic } from './traffic.ts';
+
+/** How long nothing may arrive, after the shop has closed, until what is missing is called missing. */
+const PATIENCE_MS = 15_000;
+
+/** Receive loops at once: one waits for its deletes while the other receives. */
+const CONSUMERS = 2;
+
+/**
+ * Opens the shop, runs the worker beside it, and counts. Resolves with the books when `signal` has aborted or the time was over, and
+ * everything is closed and removed. Rejects when a part fails.
+ */
+export async function runDemo(
+  options: DemoOptions,
+  { screen, signal }: { screen: Screen; signal: AbortSignal },
+): Promise<DemoReport> {
+  const accounting = new Accounting();
+  await using parts = new AsyncDisposableStack();
+  parts.defer(() => screen.close());
+  screen.say('starting a PostgreSQL server, an EventBridge bus with a rule and an SQS queue, and the worker');
+
+  const server = parts.use(await EmbeddedPostgres.start());
+  const url = await server.createDatabase('shop');
+  await openShop(url);
+
+  const bus = await startLocalBus();
+  parts.defer(() => bus.close());
+  const { queueUrl } = await createQueueTarget(bus, {
+    busName: 'shop',
+    ruleName: 'all-of-the-shop',
+    pattern: { source: ['legacy.demo'] },
+    queueName: 'shop-events',
+  });
+  const latency = countAccepted(bus, accounting);
+
+  const worker = await startDemoWorker({ url, bus, screen });
+  parts.use(worker);
+  const drawing = setInterval(() => {
+    screen.numbers({ ...accounting.now, latencyMs: latency(), state: worker.state() });
+  }, 250);
+  parts.defer(() => clearInterval(drawing));
+
+  const stop = new AbortController();
+  const consuming = consumeAll(bus, {
+    queueUrl,
+    signal: stop.signal,
+    onEvent: (envelope) => {
+      accounting.received(seen(envelope['detail-type'], envelope.detail));
+      screen.event(envelope);
+    },
+  });
+  const ends = [stop.signal, signal];
+  if (options.seconds !== undefined) ends.push(AbortSignal.timeout(options.seconds * 1_000));
+  const traffic = runTraffic({ url, rate: options.rate, accounting }, AbortSignal.any(ends));
+  parts.defer(async () => {
+    stop.abort();
+    // How they end is known already: whoever failed first was reported below.
+    await Promise.allSettled([traffic, consuming]);
+  });
+
+  const failing = Promise.race([consuming, worker.halted]);
+  screen.say(`the shop is open, with ${options.rate} transactions a second; look in with: psql ${url}`);
+  if (options.seconds === undefined) screen.say('Ctrl-C closes it');
+  await Promise.race([traffic, failing]);
+  screen.say('the shop is closed; waiting for what is still on the way');
+  await Promise.race([everythingArrived(accounting), failing]);
+  // Whatever else was sent comes now: repeats, and events that nobody expected.
+  await worker[Symbol.asyncDispose]();
+  await bus.drained();
+  await Promise.race([emptied(bus, queueUrl), failing]);
+  return accounting.report();
+}
+
+/**
+ * Listens where the bus accepts, before it answers. Returns the median latency of the last moments. Latency is the bus's clock minus the
+ * commit time that the server wrote: both are this machine's.
+ */
+function countAccepted(bus: LocalBus, accounting: Accounting): () => number | undefined {
+  const last: number[] = [];
+  bus.onAccepted(({ detailType, detail }) => {
+    const now = performance.timeOrigin + performance.now();
+    const parsed = JSON.parse(detail) as Envelope['detail'];
+    const { committedAt } = parsed.metadata.transaction;
+    // `Date` keeps milliseconds; the three digits behind them are added back.
+    const latencyMs = now - (Date.parse(committedAt) + Number(committedAt.slice(23, 26)) / 1_000);
+    accounting.accepted(seen(detailType, parsed), latencyMs);
+    last.push(latencyMs);
+    if (last.length > 100) last.shift();
+  });
+  return () =>
+    nearestRank(
+      last.toSorted((a, b) => a - b),
+      0.5,
+    ) ?? undefined;
+}
+
+function seen(detailType: string, { metadata, data }: Envelope['detail']): SeenEvent {
+  const { version } = data;
+  return {
+    id: metadata.id,
+    table: metadata.table,
+    key: Object.values(metadata.key).map(String),
+    version: typeof version === 'number' ? version : '-',
+    detailType,
+  };
+}
+
+async function consumeAll(
+  bus: LocalBus,
+  what: { queueUrl: string; signal: AbortSignal; onEvent: (envelope: Envelope) => void },
+): Promise<void> {
+  const sqs = new SQSClient({
+    endpoint: bus.queuesUrl ?? '',
+    region: bus.region,
+    credentials: { accessKeyId: 'demo', secretAccessKey: 'demo' },
+  });
+  try {
+    await Promise.all(Array.from({ length: CONSUMERS }, () => consume({ sqs, ...what }, what.signal)));
+  } finally {
+    sqs.destroy();
+  }
+}
+
+/** Until nothing is missing, or nothing has arrived for too long. */
+async function everythingArrived(accounting: Accounting): Promise<void> {
+  let { received } = accounting.now;
+  let arrivedAt = performance.now();
+  while (accounting.now.missing > 0 && performance.now() - arrivedAt < PATIENCE_MS) {
+    await sleep(20);
+    if (accounting.now.received === received) continue;
+    ({ received } = accounting.now);
+    arrivedAt = performance.now();
+  }
+}
+
+/** Until the queue holds nothing, neither waiting nor in a consumer's hands. */
+async function emptied(bus: LocalBus, queueUrl: string): Promise<void> {
+  const names = ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesNotVisible'];
+  for (let tries = 0; tries < 500; tries += 1) {
+    const answer = await bus.invokeQueues('GetQueueAttributes', { QueueUrl: queueUrl, AttributeNames: names });
+    const attributes = answer['Attributes'] as Readonly<Record<string, string>> | undefined;
+    if (names.every((name) => attributes?.[name] === '0')) return;
+    await sleep(20);
+  }
+}

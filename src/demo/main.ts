@@ -1,0 +1,38 @@
+import type { DemoReport } from './accounting.ts';
+import { runDemo } from './demo.ts';
+import { parseOptions } from './options.ts';
+import { createScreen } from './screen.ts';
+
+const options = parseOptions(process.argv.slice(2));
+const out = options.json ? process.stderr : process.stdout;
+const screen = createScreen(out);
+const closed = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(name, () => {
+    // The second one does not wait; the guardian of the server removes what would stay behind.
+    if (closed.signal.aborted) process.exit(130);
+    closed.abort();
+  });
+}
+
+try {
+  const report = await runDemo(options, { screen, signal: closed.signal });
+  const whole = report.missing === 0 && report.unexpected === 0 && report.outOfOrder === 0;
+  if (!options.json) out.write(`\n${inWords(report)}\n`);
+  out.write('removed: the PostgreSQL server with its data and slot, the bus, and the queue; nothing is left running\n');
+  if (options.json) process.stdout.write(`${JSON.stringify(report)}\n`);
+  process.exitCode = whole ? 0 : 1;
+} catch (error) {
+  screen.close();
+  process.stderr.write(`the demo failed: ${error instanceof Error ? (error.stack ?? error.message) : 'unknown'}\n`);
+  process.exitCode = 1;
+}
+
+function inWords(report: DemoReport): string {
+  const { p50, p99 } = report.latencyMs;
+  return [
+    `${report.changesCommitted} row changes in ${report.transactionsCommitted} transactions were to make ${report.eventsExpected} events`,
+    `${report.received} came out of the queue: ${report.missing} missing, ${report.unexpected} unexpected, ${report.repeated} repeated, ${report.outOfOrder} out of order`,
+    `from commit to the bus: ${p50 ?? '–'} ms (median), ${p99 ?? '–'} ms (99 of 100)`,
+  ].join('\n');
+}
