@@ -111,7 +111,10 @@ export class Ledger {
     let transaction: LedgerTransaction | undefined = settled;
     while (transaction !== undefined && transaction.open === 0) {
       if (transaction.endLsn !== undefined) this.#watermark = maxLsn(this.#watermark, transaction.endLsn);
-      transaction = transaction.next;
+      const { next }: LedgerTransaction = transaction;
+      // A settled one in the old generation would keep all that follow it from being collected young.
+      transaction.next = undefined;
+      transaction = next;
     }
     this.#oldest = transaction;
     if (transaction === undefined) this.#newest = undefined;

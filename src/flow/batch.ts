@@ -13,10 +13,11 @@ export interface BatcherOptions<T> {
   readonly now?: () => number;
 }
 
-interface OpenBatch<T> {
-  readonly items: T[];
+/** The batch of one key that is being filled; empty while none is. Kept from batch to batch, one a key ever seen. */
+interface Slot<T> {
+  items: T[];
   bytes: number;
-  readonly openedAt: number;
+  openedAt: number;
 }
 
 /** Node.js timers count whole milliseconds and may fire that much early by the finer clock. */
@@ -30,9 +31,11 @@ export class Batcher<T> {
   readonly #options: BatcherOptions<T>;
   readonly #now: () => number;
   readonly #full: T[][] = [];
-  readonly #open = new Map<string | undefined, OpenBatch<T>>();
+  readonly #slots = new Map<string | undefined, Slot<T>>();
+  /** Slots with items, the oldest batch first. */
+  readonly #open: Slot<T>[] = [];
   #recentKey: string | undefined;
-  #recent: OpenBatch<T> | undefined;
+  #recent: Slot<T> | undefined;
   #size = 0;
   #timer: NodeJS.Timeout | undefined;
 
@@ -53,24 +56,18 @@ export class Batcher<T> {
   /** Returns whether a full batch is there to be taken. */
   add(item: T): boolean {
     const { maxEntries, maxBytes, sizeOf, keyOf } = this.#options;
-    const key = keyOf(item);
     const bytes = sizeOf(item);
-    let open = key === this.#recentKey ? this.#recent : this.#open.get(key);
-    if (open !== undefined && open.bytes + bytes > maxBytes) {
-      this.#close(key, open);
-      open = undefined;
-    }
-    if (open === undefined) {
-      open = { items: [], bytes: 0, openedAt: this.#now() };
-      this.#open.set(key, open);
+    const slot = this.#slot(keyOf(item));
+    if (slot.items.length > 0 && slot.bytes + bytes > maxBytes) this.#full.push(this.#close(slot));
+    if (slot.items.length === 0) {
+      slot.openedAt = this.#now();
+      this.#open.push(slot);
       this.#arm(this.#options.lingerMs);
     }
-    this.#recentKey = key;
-    this.#recent = open;
-    open.items.push(item);
-    open.bytes += bytes;
+    slot.items.push(item);
+    slot.bytes += bytes;
     this.#size += 1;
-    if (open.items.length >= maxEntries || open.bytes >= maxBytes) this.#close(key, open);
+    if (slot.items.length >= maxEntries || slot.bytes >= maxBytes) this.#full.push(this.#close(slot));
     return this.#full.length > 0;
   }
 
@@ -97,25 +94,30 @@ export class Batcher<T> {
   }
 
   #takeOpen(minAgeMs: number): T[] | undefined {
-    if (this.#open.size === 0) return undefined;
-    // Insertion order is age order: a batch is opened once and removed when closed.
-    for (const [key, open] of this.#open) {
-      if (this.#now() - open.openedAt < minAgeMs) return undefined;
-      this.#forget(key);
-      this.#size -= open.items.length;
-      return open.items;
+    const [oldest] = this.#open;
+    if (oldest === undefined || this.#now() - oldest.openedAt < minAgeMs) return undefined;
+    this.#size -= oldest.items.length;
+    return this.#close(oldest);
+  }
+
+  #close(slot: Slot<T>): T[] {
+    this.#open.splice(this.#open.indexOf(slot), 1);
+    const { items } = slot;
+    slot.items = [];
+    slot.bytes = 0;
+    return items;
+  }
+
+  #slot(key: string | undefined): Slot<T> {
+    if (this.#recent !== undefined && key === this.#recentKey) return this.#recent;
+    let slot = this.#slots.get(key);
+    if (slot === undefined) {
+      slot = { items: [], bytes: 0, openedAt: 0 };
+      this.#slots.set(key, slot);
     }
-    return undefined;
-  }
-
-  #close(key: string | undefined, open: OpenBatch<T>): void {
-    this.#forget(key);
-    this.#full.push(open.items);
-  }
-
-  #forget(key: string | undefined): void {
-    this.#open.delete(key);
-    if (key === this.#recentKey) this.#recent = undefined;
+    this.#recentKey = key;
+    this.#recent = slot;
+    return slot;
   }
 
   /** A timer that is already running is left alone: it looks again when it fires, which is cheaper than one timer a batch. */
@@ -128,7 +130,7 @@ export class Batcher<T> {
     const { lingerMs, onDue } = this.#options;
     const now = this.#now();
     let due = false;
-    for (const open of this.#open.values()) {
+    for (const open of this.#open) {
       const ageMs = now - open.openedAt;
       if (ageMs >= lingerMs - TIMER_GRAIN_MS) {
         due = true;

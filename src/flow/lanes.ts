@@ -30,6 +30,9 @@ export interface FenceSection {
   closer: LaneItem | undefined;
 }
 
+/** After so many keys the map of lanes is made anew: see `#renewMap`. Copying costs at most half an insert per insert. */
+const INSERTS_PER_MAP = 4_096;
+
 /** How an item's bookkeeping starts, to be spread or assigned where items are made. */
 export const laneLinks = {
   blockers: 0,
@@ -48,7 +51,9 @@ export const laneLinks = {
 export class Lanes<T extends LaneItem> {
   readonly #onReady: (item: T) => void;
   /** The last item of each lane; a lane without items has no entry, so that memory follows the work and not the keys ever seen. */
-  readonly #last = new Map<string, LaneItem>();
+  #last = new Map<string, LaneItem>();
+  /** Keys set in `#last` since it was made. */
+  #inserted = 0;
   /** The current section of each fence. One a table, never removed. */
   readonly #sections = new Map<string, FenceSection>();
   #recentFence: string | undefined;
@@ -121,7 +126,11 @@ export class Lanes<T extends LaneItem> {
   #enqueue(item: T, lane: string): 0 | 1 {
     const last = this.#last.get(lane);
     this.#last.set(lane, item);
-    if (last === undefined) return 0;
+    if (last === undefined) {
+      this.#inserted += 1;
+      if (this.#inserted >= INSERTS_PER_MAP && this.#inserted >= 2 * this.#last.size) this.#renewMap();
+      return 0;
+    }
     if (last.lane === lane) last.nextInLane = item;
     else last.nextInPreviousLane = item;
     return 1;
@@ -137,6 +146,15 @@ export class Lanes<T extends LaneItem> {
     if (inLane) item.nextInLane = undefined;
     else item.nextInPreviousLane = undefined;
     this.#release(next);
+  }
+
+  /**
+   * V8 links each table that a Map outgrows to the next one. Once the first of them is in the old generation, every later one, and with it every item
+   * that was ever in it, survives the young generation's collection, although dead. A new Map has no past.
+   */
+  #renewMap(): void {
+    this.#last = new Map(this.#last);
+    this.#inserted = 0;
   }
 
   #release(item: LaneItem): void {

@@ -82,6 +82,21 @@ describe('Lanes', () => {
     expect(lanes.size).toBe(0);
   });
 
+  test('forgets no one who waits while tens of thousands of other keys pass', () => {
+    const { lanes, ready } = recorder();
+    const waiting = [item('a1', 'a'), item('a2', 'a'), item('moved', 'b', { previousLane: 'a' }), item('b1', 'b')];
+    for (const each of waiting) lanes.add(each);
+    for (let key = 0; key < 20_000; key += 1) {
+      const passing = item('passing', `key-${key}`);
+      lanes.add(passing);
+      lanes.settle(passing);
+    }
+    lanes.add(item('a3', 'a'));
+    for (const each of waiting) lanes.settle(each);
+    expect(ready.filter((name) => name !== 'passing')).toEqual(['a1', 'a2', 'moved', 'b1', 'a3']);
+    expect(lanes.size).toBe(1);
+  });
+
   test('refuses to settle what is not out', () => {
     const { lanes } = recorder();
     const [first, second] = [item('first', 'a'), item('second', 'a')];
