@@ -11,6 +11,8 @@ import { type ConnectionSettings, replicationClientConfig } from './connection.t
 import { quoteIdentifier, quoteLiteral } from './identifier.ts';
 import { createDecoder, type PgoutputDecoder } from './pgoutput/decode.ts';
 import type { PgoutputMessage } from './pgoutput/messages.ts';
+import { sessionFacts } from './session-facts.ts';
+import { refusesNewSessions, ShutdownWatch } from './shutdown-watch.ts';
 import { toDatabaseError } from './sqlstate.ts';
 
 /** What the server says of its position, behind everything that it had sent before. */
@@ -89,6 +91,8 @@ export class ReplicationStream implements AsyncIterable<readonly StreamItem[]>, 
   #heard = false;
   #heardAt = 0;
   #replyTimeoutMs = 60_000;
+  #pausedAt: number | undefined;
+  readonly #shutdown: ShutdownWatch;
   #onKeepalive: (() => void) | undefined;
 
   constructor(options: ReplicationStreamOptions) {
@@ -96,11 +100,12 @@ export class ReplicationStream implements AsyncIterable<readonly StreamItem[]>, 
     const config = { ...replicationClientConfig(options.connection), stream: () => this.#socket };
     // Both off: `auto` would confirm what was received, and so would its timer.
     this.#service = new plr.LogicalReplicationService(config, { acknowledge: { auto: false, timeoutSeconds: 0 } });
+    this.#shutdown = new ShutdownWatch(() => refusesNewSessions(options.connection));
     this.#channel = new Channel({
       ...(options.highItems === undefined ? {} : { highItems: options.highItems }),
       ...(options.highBytes === undefined ? {} : { highBytes: options.highBytes }),
       signal: options.signal,
-      onPause: () => this.#connection?.stream.pause(),
+      onPause: () => this.#pause(),
       onResume: () => this.#resume(),
       onDone: () => this.#stopIntake(),
     });
@@ -153,17 +158,7 @@ export class ReplicationStream implements AsyncIterable<readonly StreamItem[]>, 
 
   /** Tells the server soon that the watermark moved (at most ten times a second); does nothing where it did not. */
   acknowledge(): void {
-    if (this.#closing !== undefined || this.#soonTimer !== undefined || !this.#started) return;
-    if (this.#options.watermark() <= this.#confirmed) return;
-    const wait = this.#statusSentAt + STATUS_GAP_MS - performance.now();
-    if (wait <= 0) {
-      this.#sendStatus(false);
-      return;
-    }
-    this.#soonTimer = setTimeout(() => {
-      this.#soonTimer = undefined;
-      this.#sendStatus(false);
-    }, wait);
+    if (this.#options.watermark() > this.#confirmed) this.#sendStatusSoon();
   }
 
   /**
@@ -217,7 +212,10 @@ export class ReplicationStream implements AsyncIterable<readonly StreamItem[]>, 
     this.#onKeepalive?.();
     if (!this.#discarding) this.#channel.push({ kind: 'keepalive', walEnd }, ITEM_OVERHEAD_BYTES);
     // The driver leaves this to us; unanswered, the server ends the session after wal_sender_timeout.
-    if (replyRequested) this.#sendStatus(false);
+    if (replyRequested) {
+      this.#shutdown.asked(performance.now());
+      this.#sendStatusSoon();
+    }
   }
 
   #tick(): void {
@@ -234,6 +232,29 @@ export class ReplicationStream implements AsyncIterable<readonly StreamItem[]>, 
       });
     }
     this.#sendStatus(true);
+    void this.#yieldToShutdown(now);
+  }
+
+  async #yieldToShutdown(now: number): Promise<void> {
+    try {
+      if (!(await this.#shutdown.look(now, this.#pausedAt))) return;
+      this.#fail(new BanyanError('database-unavailable', 'the server is shutting down and waits for this session'));
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #sendStatusSoon(): void {
+    if (this.#closing !== undefined || this.#soonTimer !== undefined || !this.#started) return;
+    const wait = this.#statusSentAt + STATUS_GAP_MS - performance.now();
+    if (wait <= 0) {
+      this.#sendStatus(false);
+      return;
+    }
+    this.#soonTimer = setTimeout(() => {
+      this.#soonTimer = undefined;
+      this.#sendStatus(false);
+    }, wait);
   }
 
   /** `ask`: for a keepalive in reply, which proves that the connection still has two ends. */
@@ -248,15 +269,21 @@ export class ReplicationStream implements AsyncIterable<readonly StreamItem[]>, 
     this.#service.acknowledge(position, ask).catch((error: unknown) => this.#fail(error));
   }
 
+  #pause(): void {
+    this.#pausedAt = performance.now();
+    this.#connection?.stream.pause();
+  }
+
   #resume(): void {
     this.#heardAt = performance.now();
+    this.#pausedAt = undefined;
     this.#connection?.stream.resume();
   }
 
   /** Nobody reads any more: what the server still sends stays in the socket. */
   #stopIntake(): void {
     this.#discarding = true;
-    if (this.#closing === undefined) this.#connection?.stream.pause();
+    if (this.#closing === undefined) this.#pause();
   }
 
   #fail(error: unknown): void {
@@ -304,46 +331,6 @@ export class ReplicationStream implements AsyncIterable<readonly StreamItem[]>, 
     this.#connection?.stream.destroy();
     this.#socket.destroy();
   }
-}
-
-interface SessionFacts {
-  readonly confirmedLsn: Lsn;
-  readonly serverEncoding: string;
-  /** 0: switched off. */
-  readonly walSenderTimeoutMs: number;
-}
-
-async function sessionFacts(
-  client: pg.Client,
-  names: { readonly slot: string; readonly publication: string },
-): Promise<SessionFacts> {
-  const { slot, publication } = names;
-  const { rows } = await client.query<{
-    confirmed: string | null;
-    published: boolean;
-    encoding: string;
-    timeout: string;
-  }>(
-    `select (select confirmed_flush_lsn::text from pg_replication_slots where slot_name = ${quoteLiteral(slot)}) as confirmed,
-            exists (select from pg_publication where pubname = ${quoteLiteral(publication)}) as published,
-            current_setting('server_encoding') as encoding,
-            (select setting from pg_settings where name = 'wal_sender_timeout') as timeout`,
-  );
-  const row = rows[0];
-  if (row === undefined || row.confirmed === null) {
-    throw new BanyanError('gap', `there is no logical replication slot ${slot}`, { context: { slot } });
-  }
-  if (!row.published) {
-    // PostgreSQL 18 only warns in its own log, then skips the rows and lets us confirm them.
-    throw new BanyanError('gap', `there is no publication ${publication}: its rows would be skipped and confirmed`, {
-      context: { slot, publication },
-    });
-  }
-  return {
-    confirmedLsn: parseLsn(row.confirmed),
-    serverEncoding: row.encoding,
-    walSenderTimeoutMs: Number(row.timeout),
-  };
 }
 
 function silence(timeoutMs: number): BanyanError {

@@ -167,6 +167,28 @@ describe('a replication stream', () => {
     expect(await failure).toMatchObject({ kind: 'database-unavailable', code: '57P01' });
   });
 
+  it('lets the server shut down although nothing is confirmed, whether it can be heard or the socket is paused', async () => {
+    await using legacy = await EmbeddedPostgres.start();
+    for (const highItems of [8_192, 1]) {
+      const place = await makePlace(legacy);
+      await legacy.query(
+        `insert into item select i, repeat('x', 1000) from generate_series(1, 15000) i`,
+        place.database,
+      );
+      const stream = await open(place, { highItems });
+      const items = highItems === 1 ? undefined : readUntil(stream, () => false).catch((error: unknown) => error);
+      await until(() => stream.paused === (highItems === 1));
+      await legacy.shutdown('fast');
+      const failure = await (items ?? readUntil(stream, () => false).catch((error: unknown) => error));
+      expect(failure).toMatchObject({
+        kind: 'database-unavailable',
+        message: expect.stringContaining('shutting down'),
+      });
+      await legacy.restart();
+      expect((await open(place)).confirmed).toBe(stream.confirmed);
+    }
+  });
+
   it('says slot-in-use where another session reads the slot (trap 15)', async () => {
     const place = await makePlace();
     await open(place);
