@@ -70,6 +70,8 @@ export class Dispatcher<D extends Delivery> {
   readonly #abort = new AbortController();
   /** For those who wait in `drain`. */
   readonly #drained = new Condition();
+  /** Followers of a delivery that is being parked, in the same call: they are settled with it, so that their turn calls for nothing. */
+  readonly #following = new Set<D>();
   readonly #jobs = new Set<Promise<void>>();
   readonly #loose = new Set<Promise<Outcome>>();
 
@@ -85,6 +87,7 @@ export class Dispatcher<D extends Delivery> {
       park: async (items) => {
         await options.park(items);
       },
+      followerOf: (delivery) => this.#takeFollower(delivery),
       maxParkedPerMinute: options.maxParkedPerMinute,
       onParked: (deliveries) => this.#settle(deliveries, 'parked'),
       onHalt: (error) => this.#health.halt(error),
@@ -184,11 +187,20 @@ export class Dispatcher<D extends Delivery> {
   #onReady(item: D | JobItem): void {
     if (item instanceof JobItem) {
       this.#startJob(item);
+    } else if (this.#following.size > 0 && this.#following.delete(item)) {
+      // Parked already: `#settle` comes to it next.
     } else if (this.#isBehindParked(item.event)) {
       this.#parker.add(item, undefined);
     } else {
       this.#sender.offer(item);
     }
+  }
+
+  #takeFollower(delivery: D): D | undefined {
+    const follower = this.#lanes.soleFollower(delivery);
+    if (follower === undefined || follower instanceof JobItem) return undefined;
+    this.#following.add(follower);
+    return follower;
   }
 
   #isBehindParked({ group, previousGroup }: Event): boolean {

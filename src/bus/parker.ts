@@ -12,6 +12,8 @@ export interface ParkItem<D> {
 export interface ParkerOptions<D> {
   /** Durable when it resolves. Called again with the same items after an error. */
   readonly park: (items: readonly ParkItem<D>[]) => Promise<void>;
+  /** What waits only for this delivery and goes the same way: parked in the same call, or a hot key would cost one call an event. */
+  readonly followerOf: (delivery: D) => D | undefined;
   readonly maxParkedPerMinute: number;
   readonly onParked: (deliveries: readonly D[]) => void;
   readonly onHalt: (error: BanyanError) => void;
@@ -76,7 +78,7 @@ export class Parker<D> {
     await Promise.resolve();
     try {
       while (this.#queue.length > 0) {
-        const items = this.#queue.splice(0, ITEMS_PER_CALL);
+        const items = this.#takeItems();
         await retry(() => park(items), {
           ...this.#options.backoff,
           signal,
@@ -92,6 +94,24 @@ export class Parker<D> {
     } finally {
       this.#running = undefined;
     }
+  }
+
+  #takeItems(): readonly ParkItem<D>[] {
+    const items: ParkItem<D>[] = [];
+    while (items.length < ITEMS_PER_CALL) {
+      const first = this.#queue.shift();
+      if (first === undefined) break;
+      items.push(first);
+      let { delivery } = first;
+      // Asked for only where there is room for it: the one that is named goes with this call.
+      while (items.length < ITEMS_PER_CALL) {
+        const follower = this.#options.followerOf(delivery);
+        if (follower === undefined) break;
+        items.push({ delivery: follower, error: undefined });
+        delivery = follower;
+      }
+    }
+    return items;
   }
 
   #logRetry(thrown: unknown, facts: { attempt: number; waitMs: number; items: number }): void {

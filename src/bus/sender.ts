@@ -109,7 +109,7 @@ export class Sender<T extends Outgoing> {
 
   async #work(first: T[]): Promise<void> {
     for (let batch: T[] | undefined = first; batch !== undefined; batch = this.#nextBatch()) {
-      const outcomes = await this.#call(batch);
+      const outcomes = await this.#call(batch, 'sending');
       if (outcomes !== undefined) this.#judge(batch, outcomes);
     }
   }
@@ -120,15 +120,21 @@ export class Sender<T extends Outgoing> {
     return this.#inFlight === 0 ? this.#batcher.takeAny() : this.#batcher.take();
   }
 
-  /** One request. undefined: it was not made, or ended by the stop; its items stay unsettled or wait for the next. */
-  async #call(batch: readonly T[]): Promise<readonly Outcome[] | undefined> {
+  /**
+   * One request, made in this state. undefined: it was not made since the state has changed, or ended by the stop; its items are blocked, or
+   * stay unsettled.
+   */
+  async #call(batch: readonly T[], state: 'sending' | 'waiting'): Promise<readonly Outcome[] | undefined> {
     const { publisher, signal, health } = this.#options;
     this.#inFlight += 1;
     try {
       const waitMs = this.#rate.reserveMs();
       if (waitMs > 0) {
         await sleep(waitMs, signal);
-        if (health.state === 'halted') return undefined;
+        if (health.state !== state && health.state !== 'sending') {
+          if (health.state === 'waiting') this.#blocked.push(...batch);
+          return undefined;
+        }
       }
       this.#counters.requests += 1;
       const outcomes = await publisher.publish(batch.map(eventOfItem), signal);
@@ -221,7 +227,7 @@ export class Sender<T extends Outgoing> {
     while (this.#blocked.length > 0) {
       if (this.#options.health.state !== 'waiting') return false;
       const trial = this.#takeBlocked();
-      const outcomes = await this.#call(trial);
+      const outcomes = await this.#call(trial, 'waiting');
       if (outcomes === undefined) return false;
       this.#judge(trial, outcomes);
       if (outcomes.some((outcome) => outcome.status === 'rejected' && outcome.error.reaction === 'wait')) return false;

@@ -122,6 +122,14 @@ export class Lanes<T extends LaneItem> {
     }
   }
 
+  /** The next item of the lane, where it waits for nothing but this one: whoever ends this one may end that one right after it. */
+  soleFollower(item: T): T | undefined {
+    const next = item.nextInLane;
+    const isSole = next?.blockers === 1 && next.lane === item.lane && next.previousLane === undefined;
+    // Only items that came in through `add` are ever linked.
+    return isSole ? (next as T) : undefined;
+  }
+
   /** Returns how many blockers the lane adds: 1 behind another item, else 0. */
   #enqueue(item: T, lane: string): 0 | 1 {
     const last = this.#last.get(lane);

@@ -208,6 +208,35 @@ describe('Dispatcher', () => {
     expect(settled).toHaveLength(9);
   });
 
+  test('parks what waits behind a poisoned hot key in few calls, in order, and stops at a job of the key', async () => {
+    const calls: string[][] = [];
+    const groups = new Set<string>();
+    const { dispatcher, settled, drain } = rig(() => ({ do: 'reject', kind: 'event-rejected' }), {
+      isParked: (group) => groups.has(group),
+      park: async (items) => {
+        calls.push(items.map(({ delivery: { event } }) => event.id));
+        for (const { delivery: parked } of items) groups.add(parked.lane ?? '');
+        if (calls.length === 1) throw new BanyanError('database-unavailable', 'down');
+      },
+    });
+    submitAll(dispatcher, numbered('hot', 700));
+    let settledBeforeJob = 0;
+    dispatcher.submitJob({
+      lane: 'hot',
+      fence: 'orders',
+      run: async () => {
+        settledBeforeJob = settled.length;
+      },
+    });
+    submitAll(dispatcher, numbered('hot', 703).slice(700));
+    await drain();
+    expect(settledBeforeJob).toBe(700);
+    expect(calls[0]).toEqual(calls[1]);
+    expect(calls.slice(1).flat()).toEqual(numbered('hot', 703));
+    expect(settled).toEqual(numbered('hot', 703));
+    expect(calls.length).toBeLessThanOrEqual(5);
+  });
+
   test('parks an event that no request can hold without asking the bus', async () => {
     const { bus, dispatcher, parked, drain } = rig();
     dispatcher.submit(delivery('large', 'a', { bytes: 10_001 }));
