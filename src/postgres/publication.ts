@@ -140,6 +140,22 @@ export async function readPublication(
   name: string,
   versionNumber: number,
 ): Promise<Publication | undefined> {
+  const row = await publicationRow(client, name, versionNumber).catch((error: unknown) => {
+    throw toDatabaseError(error, `looking at publication ${name}`);
+  });
+  if (row === undefined) return undefined;
+  return {
+    ...row,
+    generatedColumns: row.generatedColumns ?? undefined,
+    tables: row.tables.map((table) => ({ ...table, columns: table.columns ?? undefined })),
+  };
+}
+
+async function publicationRow(
+  client: pg.ClientBase | pg.Pool,
+  name: string,
+  versionNumber: number,
+): Promise<(Publication & { generatedColumns: boolean | null }) | undefined> {
   const since15 = versionNumber >= COLUMN_LISTS_SINCE;
   const { rows } = await client.query<{ publication: Publication & { generatedColumns: boolean | null } }>(
     `select json_build_object(
@@ -159,13 +175,7 @@ export async function readPublication(
      from pg_publication p where p.pubname = $1`,
     [name],
   );
-  const publication = rows[0]?.publication;
-  if (publication === undefined) return undefined;
-  return {
-    ...publication,
-    generatedColumns: publication.generatedColumns ?? undefined,
-    tables: publication.tables.map((table) => ({ ...table, columns: table.columns ?? undefined })),
-  };
+  return rows[0]?.publication;
 }
 
 /** OID to `schema.name` of everything that the publication sends, under the names in which rows arrive; empty where there is no such publication. */

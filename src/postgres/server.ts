@@ -75,20 +75,7 @@ export async function withReplicationClient<T>(
 
 /** One round trip, on any kind of connection. */
 export async function readServerFacts(client: pg.ClientBase): Promise<ServerFacts> {
-  const { rows } = await client.query<Record<string, string | null>>({
-    text: `
-      select current_setting('server_version_num') as version,
-             current_setting('server_encoding') as encoding,
-             current_setting('wal_level') as wal_level,
-             pg_is_in_recovery()::text as in_recovery,
-             current_database()::text as database,
-             current_user::text as role,
-             (select setting from pg_settings where name = 'wal_sender_timeout') as wal_sender_timeout,
-             pg_backend_pid()::text as pid,
-             (current_setting('TimeZone') = 'UTC' and current_setting('bytea_output') = 'hex'
-               and current_setting('IntervalStyle') = 'postgres' and current_setting('DateStyle') like 'ISO%')::text as pinned`,
-    types: textTypes,
-  });
+  const { rows } = await queryFacts(client);
   const row = rows[0] ?? {};
   const text = (name: string) => row[name] ?? '';
   return {
@@ -102,6 +89,27 @@ export async function readServerFacts(client: pg.ClientBase): Promise<ServerFact
     pooled: Number(text('pid')) !== processIdOf(client),
     pinned: text('pinned') === 'true',
   };
+}
+
+async function queryFacts(client: pg.ClientBase): Promise<pg.QueryResult<Record<string, string | null>>> {
+  try {
+    return await client.query<Record<string, string | null>>({
+      text: `
+      select current_setting('server_version_num') as version,
+             current_setting('server_encoding') as encoding,
+             current_setting('wal_level') as wal_level,
+             pg_is_in_recovery()::text as in_recovery,
+             current_database()::text as database,
+             current_user::text as role,
+             (select setting from pg_settings where name = 'wal_sender_timeout') as wal_sender_timeout,
+             pg_backend_pid()::text as pid,
+             (current_setting('TimeZone') = 'UTC' and current_setting('bytea_output') = 'hex'
+               and current_setting('IntervalStyle') = 'postgres' and current_setting('DateStyle') like 'ISO%')::text as pinned`,
+      types: textTypes,
+    });
+  } catch (error) {
+    throw toDatabaseError(error, 'asking the server for its settings');
+  }
 }
 
 /** What of the server itself is in the way, with what mends it. */

@@ -10,7 +10,7 @@ export interface RecordedSlot {
   readonly timeline: number;
   readonly epoch: number;
   readonly createdLsn: Lsn;
-  /** The last watermark that was written down; the slot may be ahead of it, never behind. */
+  /** The last watermark that was written down. */
   readonly confirmedLsn: Lsn;
   /** ISO 8601 */
   readonly updatedAt?: string;
@@ -50,8 +50,11 @@ export type SlotVerdict =
  *     before the confirmed position                             gap: timeline-diverged (events of lost commits were sent)
  *  9. a new timeline, and the slot stands behind the end of
  *     the old one                                               gap: slot-recreated (nobody but us moves it)
- * 10. the slot is behind the record                             gap: slot-behind (restored, or made anew from an older state)
+ * 10. the slot is from before the recorded one was made          gap: slot-behind (restored, or another's)
  * 11. otherwise                                                 resume, on a descending timeline too
+ *
+ * A slot behind the recorded position is no gap: PostgreSQL writes the confirmed position to disk with checkpoints only, so a crash takes
+ * the slot back, and a synchronised copy on a standby lags; what was confirmed meanwhile is sent again under the same ids.
  *
  * A slot that was dropped and made anew under its name on the same timeline while no worker ran can not be told from one that moved with
  * idle WAL: PostgreSQL keeps no birth date of slots.
@@ -90,11 +93,11 @@ export function classifySlot(situation: SlotSituation): SlotVerdict {
   if (left !== undefined && confirmedLsn > left.end) {
     return gap(situation, 'slot-recreated', 'the replication slot was made anew after a promotion');
   }
-  if (confirmedLsn < recorded.confirmedLsn) {
+  if (confirmedLsn < recorded.createdLsn) {
     return gap(
       situation,
       'slot-behind',
-      'the replication slot is behind what was already confirmed: it was restored or made anew',
+      `the replication slot stands before ${formatLsn(recorded.createdLsn)}, where ours was made: it is another one`,
     );
   }
   return { status: 'resume', confirmedLsn, promoted: recorded.timeline !== timelines.current };

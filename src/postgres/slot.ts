@@ -39,24 +39,9 @@ export async function observeSlot(
   client: pg.ClientBase | pg.Pool,
   slotName: string,
 ): Promise<ObservedSlot | undefined> {
-  // Columns of later versions are read out of the row as JSON, so that one query serves all of them.
-  const { rows } = await client.query<Record<string, string | null>>({
-    text: `
-      select s.plugin::text, s.database::text, s.active_pid::text, a.application_name, a.usename::text as role,
-             s.restart_lsn::text, s.confirmed_flush_lsn::text as confirmed, s.wal_status, s.safe_wal_size::text,
-             coalesce(to_jsonb(s) ->> 'invalidation_reason',
-                      case when (to_jsonb(s) ->> 'conflicting')::boolean then 'conflicting' end) as invalidation,
-             to_jsonb(s) ->> 'failover' as failover,
-             pg_wal_lsn_diff(here.lsn, s.restart_lsn)::text as held,
-             pg_wal_lsn_diff(here.lsn, s.confirmed_flush_lsn)::text as lag
-      from pg_replication_slots s
-      cross join (select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end as lsn) here
-      left join pg_stat_activity a on a.pid = s.active_pid
-      where s.slot_name = $1`,
-    values: [slotName],
-    types: textTypes,
+  const row = await slotRow(client, slotName).catch((error: unknown) => {
+    throw toDatabaseError(error, `looking at slot ${slotName}`);
   });
-  const row = rows[0];
   if (row === undefined) return undefined;
   return {
     plugin: row['plugin'] ?? undefined,
@@ -78,6 +63,30 @@ export async function observeSlot(
     heldBytes: Math.max(0, Number(row['held'] ?? 0)),
     lagBytes: Math.max(0, Number(row['lag'] ?? 0)),
   };
+}
+
+async function slotRow(
+  client: pg.ClientBase | pg.Pool,
+  slotName: string,
+): Promise<Record<string, string | null> | undefined> {
+  // Columns of later versions are read out of the row as JSON, so that one query serves all of them.
+  const { rows } = await client.query<Record<string, string | null>>({
+    text: `
+      select s.plugin::text, s.database::text, s.active_pid::text, a.application_name, a.usename::text as role,
+             s.restart_lsn::text, s.confirmed_flush_lsn::text as confirmed, s.wal_status, s.safe_wal_size::text,
+             coalesce(to_jsonb(s) ->> 'invalidation_reason',
+                      case when (to_jsonb(s) ->> 'conflicting')::boolean then 'conflicting' end) as invalidation,
+             to_jsonb(s) ->> 'failover' as failover,
+             pg_wal_lsn_diff(here.lsn, s.restart_lsn)::text as held,
+             pg_wal_lsn_diff(here.lsn, s.confirmed_flush_lsn)::text as lag
+      from pg_replication_slots s
+      cross join (select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end as lsn) here
+      left join pg_stat_activity a on a.pid = s.active_pid
+      where s.slot_name = $1`,
+    values: [slotName],
+    types: textTypes,
+  });
+  return rows[0];
 }
 
 /** A session that creating the slot waits for. Its query may hold values, so it is not read. */
