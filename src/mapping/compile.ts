@@ -1,0 +1,411 @@
+import type { Operation, RowChange, TableChange, Tuple, TruncateChange } from '../core/change.ts';
+import { BanyanError } from '../core/errors.ts';
+import { MAX_EVENTS_PER_CHANGE, type Event, type StreamIdentity } from '../core/event.ts';
+import { jsonString } from '../postgres/values/json-string.ts';
+import { analyseEntry, type AnalyseOptions, type EntryPlan, type RulePlan, type TextPlan } from './analyse.ts';
+import { restoreChange, storeChange } from './change-text.ts';
+import type { MappedColumn } from './columns.ts';
+import { contractViolated, type Contract, type ContractSet } from './contract.ts';
+import { detailWriter, type DetailWriter } from './detail.ts';
+import { buildEvent, checkHead, headBytesOf } from './event-builder.ts';
+import { ABSENT_VALUE, NULL_VALUE, type Expression } from './expression.ts';
+import type { Mapper } from './mapper.ts';
+import { encodePart, orderingKey } from './ordering-key.ts';
+import { transactionTexts } from './transaction-text.ts';
+import { rowChangeView, runTransform } from './transform.ts';
+import type { EventDraft, Transform } from './transform-types.ts';
+
+export interface CompileOptions extends AnalyseOptions {
+  readonly identity: StreamIdentity;
+  /** Where the entry names a transform module. */
+  readonly transform?: Transform | undefined;
+  readonly contracts: ContractSet;
+}
+
+const NO_EVENTS: readonly Event[] = [];
+const NO_COLUMNS: readonly number[] = [];
+const NO_RESOURCES: readonly string[] = [];
+
+/**
+ * One capture entry for one shape of one table. Everything that does not depend on the row is done here, once: columns found,
+ * expressions parsed and type-checked, JSON fragments made.
+ *
+ * Throws `schema-drift` where the entry names a column that the relation does not have (in `exclude` and `mask` too: a column
+ * that vanished may have been renamed, and would leave unmasked) or an expression does not fit the columns' types, and
+ * `config` where the entry could be right for no table.
+ */
+export function compileMapper(options: CompileOptions): Mapper {
+  const { plan, problems } = analyseEntry(options);
+  problems.throwFirst();
+  const { entry, relation } = options;
+  const { table, columns, scope } = plan;
+  const rules = plan.rules.map((rule) => compileRule(rule, options));
+  const rulesOf = {
+    insert: rules.filter((rule) => rule.operations.includes('insert')),
+    update: rules.filter((rule) => rule.operations.includes('update')),
+    delete: rules.filter((rule) => rule.operations.includes('delete')),
+    truncate: rules.filter((rule) => rule.operations.includes('truncate')),
+  };
+  const key = orderingKey(plan.key, columns.all);
+  const textOf = transactionTexts(options.identity);
+  const relaxed = entry.order === 'relaxed';
+  const groupPrefix = `${encodePart(relation.schema)}.${encodePart(relation.name)}:`;
+  const resourcePrefix = `banyan:${encodePart(options.name)}:${groupPrefix}`;
+  const beforeKey = (operation: string) => `,"operation":"${operation}","table":${jsonString(table)},"key":`;
+  const before = {
+    insert: beforeKey('insert'),
+    update: beforeKey('update'),
+    delete: beforeKey('delete'),
+    truncate: `${beforeKey('truncate')}{},`,
+  };
+  const changedNames = columns.visible.map((column) => ({ index: column.index, json: jsonString(column.name) }));
+  const needed = neededColumns(plan, entry.detail === undefined);
+  const restored = new WeakMap<TableChange, ReadonlySet<number>>();
+  const counters = { dropped: 0, nullConditions: 0 };
+  const { transform } = options;
+  if (entry.transform !== undefined && transform === undefined) {
+    throw new BanyanError('config', `capture[${options.entryIndex}].transform: ${entry.transform} was not loaded`);
+  }
+
+  /** Sets the state that masks and expressions read; every way into the mapper begins with it. */
+  function enter(change: TableChange): void {
+    if (columns.masked.length > 0) columns.maskedAlready.columns = restored.get(change);
+    if (!plan.hasExpressions) return;
+    const { operation } = change;
+    if (operation === 'truncate') scope.load({ operation, row: undefined, fallback: undefined, old: undefined });
+    else scope.load({ operation, row: change.new ?? change.old, fallback: fullOld(change), old: change.old });
+  }
+
+  function takes(rule: CompiledRule, change: TableChange): boolean {
+    if (rule.changed !== undefined && !hasChanged(change, rule.changed)) return false;
+    if (rule.when === undefined) return true;
+    const holds = rule.when.evaluate();
+    if (holds === true) return true;
+    if (holds === NULL_VALUE || holds === ABSENT_VALUE) counters.nullConditions += 1;
+    else if (holds !== false) throw new BanyanError('mapping-failed', 'a condition gave neither true nor false');
+    return false;
+  }
+
+  function headOf(rule: CompiledRule, keyParts: string): Head {
+    const source = rule.source ?? text(plan.source, 'source');
+    const detailType = typeof rule.detailType === 'string' ? rule.detailType : text(rule.detailType, 'detailType');
+    const bus = plan.bus === undefined ? undefined : optionalText(plan.bus, 'bus');
+    if (rule.headBytes === undefined) checkHead(source, detailType);
+    if (plan.resources !== undefined) {
+      const resources = plan.resources.map((resource) => text(resource, 'resources'));
+      return { source, detailType, bus, resources, headBytes: headBytesOf(source, detailType, resources) };
+    }
+    // Percent-encoded, so that its characters are its bytes.
+    const resource = key.wholeRow ? resourcePrefix.slice(0, -1) : resourcePrefix + keyParts;
+    const headBytes = (rule.headBytes ?? headBytesOf(source, detailType, NO_RESOURCES)) + resource.length;
+    return { source, detailType, bus, resources: [resource], headBytes };
+  }
+
+  function rowEvent(change: RowChange, rule: CompiledRule, index: number): Event {
+    const { operation } = change;
+    const fallback = fullOld(change);
+    const row = (change.new ?? change.old) as Tuple;
+    const unavailable: string[] = [];
+    const data = rule.detail.write(row, fallback, unavailable);
+    if (rule.contract !== undefined) checkContract(rule.contract, data);
+    const parts = key.parts(row, fallback);
+    const moved = key.movedFrom(change);
+    const isFullUpdate = operation === 'update' && fallback !== undefined;
+    const previous = isFullUpdate ? previousData(change, rule) : undefined;
+    const head = headOf(rule, parts);
+    return buildEvent({
+      transaction: textOf(change.transaction),
+      ordinal: change.ordinal,
+      index,
+      source: head.source,
+      detailType: head.detailType,
+      resources: head.resources,
+      headBytes: head.headBytes,
+      before: before[operation] + key.json(row, fallback) + previousKey(moved),
+      after: (isFullUpdate ? changedJson(change) : '') + unavailableJson(unavailable),
+      data,
+      previous,
+      bus: head.bus,
+      group: relaxed ? undefined : groupPrefix + parts,
+      previousGroup: relaxed || moved === undefined ? undefined : groupPrefix + key.parts(moved, undefined),
+    });
+  }
+
+  function previousKey(moved: Tuple | undefined): string {
+    return moved === undefined || key.wholeRow ? ',' : `,"previousKey":${key.json(moved, undefined)},`;
+  }
+
+  /** The same mapping of the old row: expressions see it as `row`, and nothing as `old`. */
+  function previousData(change: RowChange, rule: CompiledRule): string {
+    if (!rule.hasExpressions) return rule.detail.write(change.old as Tuple, undefined, []);
+    scope.load({ operation: change.operation, row: change.old, fallback: undefined, old: undefined });
+    const previous = rule.detail.write(change.old as Tuple, undefined, []);
+    enter(change);
+    return previous;
+  }
+
+  function changedJson(change: RowChange): string {
+    let names = '';
+    const { old, new: row } = change as { old: Tuple; new: Tuple };
+    for (const { index, json } of changedNames) {
+      const cell = row[index];
+      if (cell !== undefined && cell !== old[index]) names += names === '' ? json : `,${json}`;
+    }
+    return `,"changed":[${names}]`;
+  }
+
+  function truncateEvent(change: TruncateChange, rule: CompiledRule, index: number): Event {
+    const head = headOf(rule, '');
+    return buildEvent({
+      transaction: textOf(change.transaction),
+      ordinal: change.ordinal,
+      index,
+      ...head,
+      before: before.truncate,
+      after: NOTHING_UNAVAILABLE,
+      data: '{}',
+      previous: undefined,
+      group: relaxed ? undefined : groupPrefix,
+      previousGroup: undefined,
+    });
+  }
+
+  function transformed(change: TableChange, firstIndex: number): readonly Event[] {
+    const isRow = change.operation !== 'truncate';
+    const row = isRow ? ((change.new ?? change.old) as Tuple) : undefined;
+    const fallback = isRow ? fullOld(change) : undefined;
+    const keyJson = row === undefined ? '{}' : key.json(row, fallback);
+    const drafts = runTransform(transform as Transform, rowChangeView(change, { table, columns, keyJson }));
+    if (drafts.length === 0) counters.dropped += 1;
+    if (firstIndex + drafts.length > MAX_EVENTS_PER_CHANGE) {
+      throw new BanyanError('mapping-failed', `one change made more than ${MAX_EVENTS_PER_CHANGE} events`);
+    }
+    const parts = row === undefined ? '' : key.parts(row, fallback);
+    const moved = isRow ? key.movedFrom(change) : undefined;
+    return drafts.map((draft, index) => {
+      const rule: CompiledRule = { ...DRAFT_RULE, source: draft.source, detailType: draft.detailType };
+      const head = draft.resources === undefined ? headOf(rule, parts) : draftHead(draft, text(plan.source, 'source'));
+      return buildEvent({
+        transaction: textOf(change.transaction),
+        ordinal: change.ordinal,
+        index: firstIndex + index,
+        ...head,
+        bus: draft.bus ?? head.bus,
+        before: isRow ? before[change.operation] + keyJson + previousKey(moved) : before.truncate,
+        after:
+          isRow && change.operation === 'update' && fallback !== undefined
+            ? changedJson(change) + NOTHING_UNAVAILABLE
+            : NOTHING_UNAVAILABLE,
+        data: draftJson(draft),
+        previous: undefined,
+        group: relaxed ? undefined : groupPrefix + parts,
+        previousGroup: relaxed || moved === undefined ? undefined : groupPrefix + key.parts(moved, undefined),
+      });
+    });
+  }
+
+  return {
+    entry: options.entryIndex,
+    table,
+    counters,
+    map(change, firstIndex) {
+      enter(change);
+      if (transform !== undefined) return transformed(change, firstIndex);
+      for (const rule of rulesOf[change.operation]) {
+        if (!takes(rule, change)) continue;
+        if (firstIndex >= MAX_EVENTS_PER_CHANGE) {
+          throw new BanyanError('mapping-failed', `one change made more than ${MAX_EVENTS_PER_CHANGE} events`);
+        }
+        return [
+          change.operation === 'truncate'
+            ? truncateEvent(change, rule, firstIndex)
+            : rowEvent(change, rule, firstIndex),
+        ];
+      }
+      counters.dropped += 1;
+      return NO_EVENTS;
+    },
+    groups(change) {
+      if (relaxed) return { group: undefined, previousGroup: undefined };
+      if (columns.masked.length > 0) columns.maskedAlready.columns = restored.get(change);
+      const moved = key.movedFrom(change);
+      return {
+        group: groupPrefix + key.parts((change.new ?? change.old) as Tuple, fullOld(change)),
+        previousGroup: moved === undefined ? undefined : groupPrefix + key.parts(moved, undefined),
+      };
+    },
+    unavailable(change) {
+      if (!entry.reselectUnavailable || change.operation !== 'update' || change.oldKind === 'full') return NO_COLUMNS;
+      if (change.new?.includes(undefined) !== true) return NO_COLUMNS;
+      return needed.sent.filter((index) => change.new?.[index] === undefined);
+    },
+    serialize(change) {
+      enter(change);
+      return storeChange(
+        change,
+        columns.visible.map(({ name, index, mask, reveal }) => ({ name, index, reveal, masked: mask !== undefined })),
+      );
+    },
+    deserialize(stored) {
+      const { change, masked } = restoreChange(stored, { relation, needs: needed.named });
+      const indexes = columns.all.filter(({ name }) => masked.includes(name)).map(({ index }) => index);
+      if (indexes.length > 0) restored.set(change, new Set(indexes));
+      return change;
+    },
+  };
+}
+
+interface CompiledRule {
+  readonly operations: readonly Operation[];
+  readonly when: Expression | undefined;
+  readonly changed: readonly number[] | undefined;
+  /** undefined: the entry's. */
+  readonly source: string | undefined;
+  readonly detailType: TextPlan;
+  /** Where source and detail-type are the same for all rows, and so were checked once. */
+  readonly headBytes: number | undefined;
+  readonly detail: DetailWriter;
+  readonly hasExpressions: boolean;
+  readonly contract: Contract | undefined;
+}
+
+interface Head {
+  readonly source: string;
+  readonly detailType: string;
+  readonly bus: string | undefined;
+  readonly resources: readonly string[];
+  readonly headBytes: number;
+}
+
+/** Every draft of a transform module is checked, since it may name another detail-type each time. */
+const DRAFT_RULE: CompiledRule = {
+  operations: [],
+  when: undefined,
+  changed: undefined,
+  source: undefined,
+  detailType: '',
+  headBytes: undefined,
+  detail: { write: () => '{}' },
+  hasExpressions: false,
+  contract: undefined,
+};
+
+const NOTHING_UNAVAILABLE = ',"unavailable":[],"origin":"legacy"';
+
+function unavailableJson(names: readonly string[]): string {
+  return names.length === 0 ? NOTHING_UNAVAILABLE : `,"unavailable":${JSON.stringify(names)},"origin":"legacy"`;
+}
+
+function compileRule(rule: RulePlan, options: CompileOptions): CompiledRule {
+  const { entry, name, contracts } = options;
+  const source = entry.source ?? `legacy.${name}`;
+  const isStatic = typeof source === 'string' && typeof rule.detailType === 'string';
+  if (isStatic) checkHead(source, rule.detailType);
+  const contract = rule.schema === undefined ? undefined : contracts.contracts.get(rule.schema);
+  if (rule.schema !== undefined && contract === undefined) {
+    throw new BanyanError(
+      'config',
+      `capture[${options.entryIndex}]: ${contracts.problems.get(rule.schema) ?? `the schema ${rule.schema} was not loaded`}`,
+    );
+  }
+  return {
+    operations: rule.operations,
+    when: rule.when,
+    changed: rule.changed?.map(({ index }) => index),
+    source: typeof source === 'string' ? source : undefined,
+    detailType: rule.detailType,
+    headBytes: isStatic ? headBytesOf(source, rule.detailType as string, NO_RESOURCES) : undefined,
+    detail: detailWriter(rule.fields, entry.numbers),
+    hasExpressions: rule.fields.some(({ kind }) => kind === 'expression'),
+    contract,
+  };
+}
+
+/** The whole old row, which also has what an update did not send again (unchanged TOAST). */
+function fullOld(change: RowChange): Tuple | undefined {
+  return change.oldKind === 'full' ? change.old : undefined;
+}
+
+function hasChanged(change: TableChange, columns: readonly number[]): boolean {
+  if (change.operation !== 'update' || change.oldKind !== 'full') return false;
+  const { old, new: row } = change;
+  return columns.some((index) => row?.[index] !== undefined && row[index] !== old?.[index]);
+}
+
+function text(plan: TextPlan, what: string): string {
+  const value = optionalText(plan, what);
+  if (value === undefined)
+    throw new BanyanError('mapping-failed', `the expression of ${what} came out of NULL or a value that was not sent`);
+  return value;
+}
+
+/** undefined where the expression gives null, or has no value because of one. */
+function optionalText(plan: TextPlan, what: string): string | undefined {
+  if (typeof plan === 'string') return plan;
+  const value = plan.evaluate();
+  if (typeof value === 'string') return value;
+  if (value === null || value === NULL_VALUE) return undefined;
+  throw new BanyanError(
+    'mapping-failed',
+    value === ABSENT_VALUE
+      ? `the expression of ${what} needs a value that was not sent`
+      : `the expression of ${what} gave no text`,
+  );
+}
+
+function checkContract(contract: Contract, data: string): void {
+  const violation = contract.violation(JSON.parse(data));
+  if (violation !== undefined) throw contractViolated(contract, violation);
+}
+
+function draftHead(draft: EventDraft, defaultSource: string): Head {
+  const source = draft.source ?? defaultSource;
+  checkHead(source, draft.detailType);
+  const resources = draft.resources ?? NO_RESOURCES;
+  const headBytes = headBytesOf(source, draft.detailType, resources);
+  return { source, detailType: draft.detailType, bus: draft.bus, resources, headBytes };
+}
+
+function draftJson(draft: EventDraft): string {
+  try {
+    return JSON.stringify(draft.data);
+  } catch (error) {
+    throw new BanyanError('mapping-failed', 'the data of the transform module has no JSON form', {
+      cause: error,
+      remedy: 'JSON knows no BigInt and no cycles: make texts of them, restart, then `banyan dead-letters redrive`',
+    });
+  }
+}
+
+/** `named`: columns that the entry names, which a stored change must have had. `sent`: indexes of the columns whose values leave. */
+function neededColumns(
+  plan: EntryPlan,
+  allColumns: boolean,
+): { readonly named: readonly string[]; readonly sent: readonly number[] } {
+  const named = new Set(plan.key.map(({ name }) => name));
+  const sent = new Set<number>();
+  const addColumn = (column: MappedColumn) => {
+    named.add(column.name);
+    sent.add(column.index);
+  };
+  const addExpression = (expression: Expression) => {
+    for (const use of expression.uses.columns) {
+      const column = plan.columns.visible.find(({ name }) => name === use.column);
+      if (column !== undefined) addColumn(column);
+    }
+  };
+  const texts = [plan.source, plan.bus, ...(plan.resources ?? [])];
+  for (const rule of plan.rules) {
+    texts.push(rule.detailType);
+    rule.changed?.forEach(addColumn);
+    if (rule.when !== undefined) addExpression(rule.when);
+    for (const field of rule.fields) {
+      if (field.kind === 'expression') addExpression(field.expression);
+      else if (field.kind === 'column' && allColumns) sent.add(field.column.index);
+      else if (field.kind === 'column') addColumn(field.column);
+    }
+  }
+  for (const plan of texts) if (typeof plan === 'object') addExpression(plan);
+  if (plan.rules.length === 0) for (const column of plan.columns.visible) sent.add(column.index);
+  return { named: [...named], sent: [...sent] };
+}
