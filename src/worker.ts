@@ -94,7 +94,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       await parts.disposeAsync();
       log.info({ slot: slotName(config) }, `slot ${slotName(config)} still holds WAL; \`banyan teardown\` removes it`);
     };
-    log.info({ name: config.name, url: http.url }, 'worker started');
+    log.info({ name: config.name, http: http.url }, 'worker started');
     return {
       status: () => board.status(),
       url: http.url,
@@ -238,7 +238,7 @@ async function embeddedBus(
   return bus;
 }
 
-function publisherOf(config: Config, bus: LocalBus | undefined, log: Logger): Publisher {
+export function publisherOf(config: Config, bus: LocalBus | undefined, log: Logger): Publisher {
   const local = config.bus.type === 'local';
   const endpoint = bus?.url ?? config.bus.endpoint;
   return createEventBridgePublisher({

@@ -110,7 +110,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
     signal: intake.signal,
     log,
   });
-  parts.defer(() => stream.close({ lastStatus: false }));
+  parts.defer(() => stream.close());
 
   const dispatcher = new Dispatcher<ForwardDelivery>({
     publisher: options.publisher,
@@ -149,6 +149,9 @@ export async function runSession(options: SessionOptions): Promise<void> {
     // Its failure has ended the intake already.
     await upkeep.catch(() => undefined);
   });
+  const interrupted = await state.requests.failInterrupted();
+  if (interrupted > 0)
+    log.warn({ requests: interrupted }, 'requests that an earlier worker did not finish were failed');
   options.onStreaming(session);
   log.info({ slot: slotName(config), timeline: server.timeline }, 'streaming');
 

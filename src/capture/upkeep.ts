@@ -65,10 +65,11 @@ export async function runUpkeep(session: LiveSession, options: UpkeepOptions): P
   const { config, pool, state } = session;
   const heartbeat = new Heartbeat(pool, config.name);
   const failed = new AbortController();
+  const lost = Promise.withResolvers<never>();
   const ends = AbortSignal.any([signal, failed.signal]);
   const tasks = [
     every(intervals.observeMs, observer(session), { signal: ends, log }),
-    every(intervals.inspectMs, () => inspect(session, preparing), { signal: ends, log }),
+    every(intervals.inspectMs, () => inspect(session, { preparing, lost: lost.reject }), { signal: ends, log }),
     every(config.legacy.heartbeat, () => heartbeat.beat(), { signal: ends, log }),
     every(
       intervals.requestsMs,
@@ -85,7 +86,7 @@ export async function runUpkeep(session: LiveSession, options: UpkeepOptions): P
     ),
   ];
   try {
-    await Promise.all(tasks);
+    await Promise.race([Promise.all(tasks), lost.promise]);
   } finally {
     failed.abort();
     await Promise.allSettled(tasks);
@@ -129,13 +130,15 @@ function observer(session: LiveSession): () => Promise<void> {
   };
 }
 
-async function inspect(session: LiveSession, preparing: PrepareOptions): Promise<void> {
+/** `lost`: the stream belongs to a server that is no longer what it was; a new session must ask again. */
+async function inspect(
+  session: LiveSession,
+  { preparing, lost }: { preparing: PrepareOptions; lost: (error: BanyanError) => void },
+): Promise<void> {
   const server = await identifyServer(preparing.connection, preparing.signal);
   if (server.timeline !== session.server.timeline || server.systemId !== session.server.systemId) {
-    throw new BanyanError(
-      'database-unavailable',
-      'the server is on another timeline than when the stream began: connecting again',
-    );
+    lost(new BanyanError('database-unavailable', 'the server is on another timeline than when the stream began'));
+    return;
   }
   await inspectCapture(preparing, server);
 }

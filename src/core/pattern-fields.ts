@@ -39,8 +39,8 @@ export function collectFields(event: object, path: FieldPath): readonly Field[] 
   const rest: Place[] = [];
   let place: Place | undefined = { value: event, at: 0, membership: undefined };
   while (place !== undefined) {
-    const { value, at, membership }: Place = place;
-    place = undefined;
+    const { value, at, membership } = place as Place;
+    place = undefined as Place | undefined;
     if (typeof value !== 'object' || value === null) {
       if (at === path.length) fields.push({ value: value as Scalar, membership });
     } else if (Array.isArray(value)) {
