@@ -41,8 +41,12 @@ export interface SessionOptions {
   readonly log: Logger;
 }
 
-/** Deliveries on their way: enough for every call to be full several times over, and bounded for rows of any size. */
-const HIGH_WATER = { items: 4_000, bytes: 16_000_000 };
+/**
+ * Deliveries on their way, and messages before them: enough for every call to be full several times over. No more than that: rows that wait
+ * outlive V8's young generation, and copying them costs more than decoding them did (measured: half of all CPU time at 8,192).
+ */
+const HIGH_WATER = { items: 1_000, bytes: 16_000_000 };
+const STREAM_HIGH_ITEMS = 1_024;
 /** How long what is in flight may take after the connection was lost; then it is sent again with the same ids. */
 const DRAIN_AFTER_FAILURE_MS = 5_000;
 
@@ -107,6 +111,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
     slot: slotName(config),
     publication: publicationName(config),
     watermark: () => ledger.watermark,
+    highItems: STREAM_HIGH_ITEMS,
     signal: intake.signal,
     log,
   });
