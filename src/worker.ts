@@ -5,7 +5,7 @@ import { runSession } from './capture/session.ts';
 import { UPKEEP, type UpkeepIntervals } from './capture/upkeep.ts';
 import type { LoadedConfig } from './config/load.ts';
 import { type Config, slotName } from './config/schema.ts';
-import { BanyanError, toBanyanError } from './core/errors.ts';
+import { type BanyanError, toBanyanError } from './core/errors.ts';
 import type { WorkerStatus } from './core/status.ts';
 import { backoffMs, sleep } from './flow/supervise.ts';
 import { startHttp } from './http/server.ts';

@@ -46,7 +46,7 @@ export class Holding {
   readonly #used = new Map<string, { rows: number; bytes: number }>();
   readonly #queuedByTable = new Map<string, number>();
   #queue: Held[] = [];
-  #writing: Promise<void> | undefined;
+  #isWriting = false;
   #waiters: (() => void)[] = [];
 
   constructor(options: HoldingOptions) {
@@ -82,7 +82,9 @@ export class Holding {
     for (const letter of letters) this.#spend(to.table, letter);
     this.#queue.push({ table: to.table, letters, settled: to.settled });
     this.#queuedByTable.set(to.table, (this.#queuedByTable.get(to.table) ?? 0) + 1);
-    this.#writing ??= this.#write();
+    if (this.#isWriting) return;
+    this.#isWriting = true;
+    void this.#write();
   }
 
   /** Whether a change of the table is on its way into the store: the table is not released meanwhile. */
@@ -120,7 +122,7 @@ export class Holding {
             : new BanyanError('unknown', 'storing held changes failed', { cause: error }),
         );
     } finally {
-      this.#writing = undefined;
+      this.#isWriting = false;
       this.#wake();
     }
   }

@@ -81,24 +81,20 @@ async function judgeSlot(
   // A record without a position is one whose gap was accepted: it only keeps the epoch.
   const recorded = facts.recorded?.createdLsn === ZERO_LSN ? undefined : facts.recorded;
   const verdict = classifySlot({ ...facts.server, slotName: name, observed, recorded });
-  switch (verdict.status) {
-    case 'in-use':
-      throw new BanyanError(
-        'slot-in-use',
-        `slot ${name} is read by ${verdict.holder.applicationName ?? 'another session'} (pid ${verdict.holder.pid})`,
-      );
-    case 'foreign':
-      throw new BanyanError('preflight', verdict.message, {
-        remedy: `set legacy.slot.name to another name, or drop it where nobody needs it: select pg_drop_replication_slot('${name}');`,
-      });
-    case 'gap':
-      await refuseGap(options, verdict.gap);
-      return verdict;
-    case 'fresh':
-    case 'adopt':
-    case 'resume':
-      return verdict;
+  if (verdict.status === 'in-use') {
+    const { applicationName, pid } = verdict.holder;
+    throw new BanyanError(
+      'slot-in-use',
+      `slot ${name} is read by ${applicationName ?? 'another session'} (pid ${pid})`,
+    );
   }
+  if (verdict.status === 'foreign') {
+    throw new BanyanError('preflight', verdict.message, {
+      remedy: `set legacy.slot.name to another name, or drop it where nobody needs it: select pg_drop_replication_slot('${name}');`,
+    });
+  }
+  if (verdict.status === 'gap') await refuseGap(options, verdict.gap);
+  return verdict;
 }
 
 async function refuseGap({ state, log }: PrepareOptions, gap: GapReport): Promise<never> {

@@ -33,10 +33,12 @@ export async function redrive(selection: RedriveSelection, options: RedriveOptio
   for (const group of held) await redriveTable(group.slice('table:'.length), { options, tally });
   const waiting = groups.filter((group) => !held.includes(group));
   const done = new Set<string>();
+  const underWay = new Map<string, Set<string>>();
   const next = async (): Promise<void> => {
     while (waiting.length > 0) {
       const group = waiting.shift();
-      if (group !== undefined && !done.has(group)) await redriveGroup(group, { options, tally, done });
+      if (group === undefined || done.has(group) || underWay.has(group)) continue;
+      await redriveGroup(group, { options, tally, done, underWay });
     }
   };
   await Promise.all(Array.from({ length: CONCURRENCY }, next));
@@ -62,20 +64,46 @@ async function selectGroups(selection: RedriveSelection, options: RedriveOptions
   return [...new Set([...held.map(heldGroup), ...(await deadLetters.groupsOf({}))])];
 }
 
-/** One key, and the keys that primary-key updates tie to it, letter by letter. */
-async function redriveGroup(
-  group: string,
-  run: { options: RedriveOptions; tally: Tally; done: Set<string> },
-): Promise<void> {
-  const { options, tally, done } = run;
-  const { deadLetters, parking, signal } = options;
+interface GroupRun {
+  readonly options: RedriveOptions;
+  readonly tally: Tally;
+  readonly done: Set<string>;
+  /** Groups that a task redrives now, each with all that the task has: tied keys are one order, so they are one task's. */
+  readonly underWay: Map<string, Set<string>>;
+}
+
+async function redriveGroup(group: string, run: GroupRun): Promise<void> {
   const tied = new Set([group]);
+  run.underWay.set(group, tied);
+  try {
+    await redriveTied(group, tied, run);
+  } finally {
+    for (const name of tied) {
+      // Handed over, it is another's.
+      if (run.underWay.get(name) !== tied) continue;
+      run.underWay.delete(name);
+      run.done.add(name);
+    }
+  }
+}
+
+/** One key, and the keys that primary-key updates tie to it, letter by letter. */
+async function redriveTied(group: string, tied: Set<string>, run: GroupRun): Promise<void> {
+  const { options, tally, underWay } = run;
+  const { deadLetters, parking, signal } = options;
   for (;;) {
     signal.throwIfAborted();
     const known = tied.size;
     const letters = await deadLetters.nextOfGroups([...tied], LETTERS_PER_READ);
-    for (const name of letters.flatMap(groupsOfLetter)) tied.add(name);
-    for (const name of tied) done.add(name);
+    for (const name of letters.flatMap(groupsOfLetter)) {
+      const other = underWay.get(name);
+      if (other !== undefined && other !== tied) {
+        // Another task has come to the same tie from its other end: it sees at its next read that there is more.
+        for (const own of tied) underWay.set(own, other.add(own));
+        return;
+      }
+      underWay.set(name, tied.add(name));
+    }
     // A key update ties two keys: the letters of both are one order, read again together.
     if (tied.size > known) continue;
     if (letters.length === 0) {

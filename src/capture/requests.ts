@@ -38,7 +38,11 @@ async function answer(request: WorkerRequest, context: RequestContext): Promise<
   switch (request.command) {
     case 'redrive':
       return redrive(selectionOf(request), {
-        ...{ parking, holding, routes, signal, log },
+        parking,
+        holding,
+        routes,
+        signal,
+        log,
         deadLetters: state.deadLetters,
         heldTables: state.held,
         mappersFor: async (table) => factory.compileNow(table),

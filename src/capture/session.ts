@@ -55,7 +55,9 @@ const DRAIN_AFTER_FAILURE_MS = 5_000;
  * everything is settled or the shutdown deadline has passed; rejects with the BanyanError that ended it.
  */
 export async function runSession(options: SessionOptions): Promise<void> {
-  const { config, connection, pool, progress, signal, log } = options;
+  const { config, connection, pool, progress, publisher, signal, log } = options;
+  // Before a slot is made that nobody could empty. A bus that is not there takes events as well, and drops them.
+  await publisher.probe(signal);
   const state = await openState({ pool: options.statePool, connector: config.name, schema: config.state.schema });
   let types = await TypeCatalog.load(pool);
   const factoryOf = ({ identity, resolved }: Pick<Prepared, 'identity' | 'resolved'>) =>
@@ -118,7 +120,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
   parts.defer(() => stream.close());
 
   const dispatcher = new Dispatcher<ForwardDelivery>({
-    publisher: options.publisher,
+    publisher,
     concurrency: config.bus.concurrency,
     lingerMs: config.bus.linger,
     maxEntries: config.bus.maxEntries,
@@ -142,12 +144,23 @@ export async function runSession(options: SessionOptions): Promise<void> {
   parts.defer(() => dispatcher.stop());
 
   const session: LiveSession = {
-    ...{ config, pool, state, server, ledger, routes, parking, holding, dispatcher, factory, stream, progress },
+    config,
+    pool,
+    state,
+    server,
+    ledger,
+    routes,
+    parking,
+    holding,
+    dispatcher,
+    factory,
+    stream,
+    progress,
     findings: [...prepared.resolved.findings, ...mappingFindings(factory)],
     slot: undefined,
     deadLetters: await state.deadLetters.counts(),
   };
-  const upkeep = runUpkeep(session, { preparing, intervals: options.intervals, signal: ended.signal, log });
+  const upkeep = runUpkeep(session, { preparing, publisher, intervals: options.intervals, signal: ended.signal, log });
   upkeep.catch((error: unknown) => halt(toBanyanError(error, 'watching the slot')));
   parts.defer(async () => {
     ended.abort();
@@ -162,7 +175,13 @@ export async function runSession(options: SessionOptions): Promise<void> {
 
   try {
     await runPipeline({
-      ...{ stream, routes, ledger, dispatcher, parking, holding, progress },
+      stream,
+      routes,
+      ledger,
+      dispatcher,
+      parking,
+      holding,
+      progress,
       timelineAt: (lsn) => timelineAt(server.timelines, lsn),
       mapMessage: (change) => factory.mapMessage(change),
       prepareRelation: async (relation) => {

@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import type { Dispatcher } from '../bus/dispatcher.ts';
+import type { Publisher } from '../bus/publisher.ts';
 import { type Config, slotName } from '../config/schema.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Finding } from '../core/finding.ts';
@@ -54,6 +55,7 @@ export const UPKEEP: UpkeepIntervals = { observeMs: 5_000, inspectMs: 60_000, re
 
 export interface UpkeepOptions {
   readonly preparing: PrepareOptions;
+  readonly publisher: Pick<Publisher, 'probe'>;
   readonly intervals: UpkeepIntervals;
   readonly signal: AbortSignal;
   readonly log: Logger;
@@ -61,7 +63,7 @@ export interface UpkeepOptions {
 
 /** What is done beside the stream while it runs. Resolves when `signal` aborts; rejects with what must end the session. */
 export async function runUpkeep(session: LiveSession, options: UpkeepOptions): Promise<void> {
-  const { preparing, intervals, signal, log } = options;
+  const { preparing, publisher, intervals, signal, log } = options;
   const { config, pool, state } = session;
   const heartbeat = new Heartbeat(pool, config.name);
   const failed = new AbortController();
@@ -70,6 +72,7 @@ export async function runUpkeep(session: LiveSession, options: UpkeepOptions): P
   const tasks = [
     every(intervals.observeMs, observer(session), { signal: ends, log }),
     every(intervals.inspectMs, () => inspect(session, { preparing, lost: lost.reject }), { signal: ends, log }),
+    every(intervals.inspectMs, () => lookAtBus(session, { publisher, signal: ends }), { signal: ends, log }),
     every(config.legacy.heartbeat, () => heartbeat.beat(), { signal: ends, log }),
     every(
       intervals.requestsMs,
@@ -141,4 +144,20 @@ async function inspect(
     return;
   }
   await inspectCapture(preparing, server);
+}
+
+/** EventBridge takes events for a bus that is gone and drops them: that it is there is asked for beside the stream. */
+async function lookAtBus(
+  { dispatcher }: LiveSession,
+  { publisher, signal }: { publisher: Pick<Publisher, 'probe'>; signal: AbortSignal },
+): Promise<void> {
+  if (dispatcher.status.state !== 'sending') return;
+  try {
+    await publisher.probe(signal);
+  } catch (error) {
+    if (signal.aborted) return;
+    const failure = toBanyanError(error, 'probing the bus');
+    if (failure.reaction !== 'wait') throw failure;
+    dispatcher.suspend(failure);
+  }
 }

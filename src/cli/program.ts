@@ -227,6 +227,12 @@ function addOperation(program: Command, registration: Registration): void {
     .option('--group <group>', 'all of this key')
     .option('--all', 'all')
     .option('--yes', 'do it');
+  command(program, 'recover', {
+    description: 'show the gaps that halt the worker; with --accept-gap let it go on without what is missing',
+    registration,
+    run: async (_, options, context) =>
+      (await import('./recover.ts')).recover({ acceptGap: options['acceptGap'] === true }, context),
+  }).option('--accept-gap', 'record that the gap is accepted, and by whom');
   command(program, 'teardown', {
     description: 'drop slot, publication and state, so that nothing stays behind that holds WAL',
     registration,
