@@ -40,6 +40,8 @@ export interface PipelineOptions {
   /** Reads cells again that the server did not send. */
   readonly reselect: (change: RowChange, columns: readonly number[]) => Promise<RowChange>;
   readonly progress: StreamProgress;
+  /** Ends the intake behind the next commit; `signal` ends it at once. */
+  readonly stopping: AbortSignal;
   readonly signal: AbortSignal;
 }
 
@@ -47,11 +49,11 @@ export interface PipelineOptions {
 const ITEMS_PER_LOOK = 128;
 
 /**
- * The forward direction, socket to bus. Ends when the stream ends; rejects with the error that ended it. What is in flight then is the
+ * The forward direction, socket to bus. Ends when the stream ends, or is to stop; rejects with the error that ended it. What is in flight then is the
  * dispatcher's, to be drained or dropped.
  */
 export async function runPipeline(options: PipelineOptions): Promise<void> {
-  const { stream, dispatcher, holding, signal } = options;
+  const { stream, dispatcher, holding, stopping, signal } = options;
   const intake = new Intake(options);
   const assembler = new TransactionAssembler(intake, options.timelineAt);
   for await (const items of stream) {
@@ -60,6 +62,7 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
       if (item.kind === 'relation') await options.prepareRelation(item.relation);
       assembler.accept(item);
       if (intake.pending !== undefined) await intake.settlePending();
+      if (item.kind === 'commit' && stopping.aborted) return;
       if (++sinceLook === ITEMS_PER_LOOK) {
         sinceLook = 0;
         if (!dispatcher.hasRoom) await dispatcher.room(signal);

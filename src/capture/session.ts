@@ -47,6 +47,8 @@ export interface SessionOptions {
  */
 const HIGH_WATER = { items: 1_000, bytes: 16_000_000 };
 const STREAM_HIGH_ITEMS = 1_024;
+/** How long a stop waits for the end of the transaction that is being received: less than any orchestrator's patience. */
+const FINISH_TRANSACTION_MS = 5_000;
 /** How long what is in flight may take after the connection was lost; then it is sent again with the same ids. */
 const DRAIN_AFTER_FAILURE_MS = 5_000;
 
@@ -79,14 +81,25 @@ export async function runSession(options: SessionOptions): Promise<void> {
   await using parts = new AsyncDisposableStack();
   const intake = new AbortController();
   const halt = (error: BanyanError): void => intake.abort(error);
-  const stop = (): void => intake.abort(signal.reason);
-  signal.addEventListener('abort', stop, { once: true });
-  parts.defer(() => signal.removeEventListener('abort', stop));
-  signal.throwIfAborted();
 
   const ended = new AbortController();
   parts.defer(() => ended.abort());
   const ledger = new Ledger();
+  // What is sent of half a transaction is sent again from its first row: one that is being received is taken to its end, if that is near.
+  let patience: NodeJS.Timeout | undefined;
+  let stopBy = 0;
+  const stop = (): void => {
+    stopBy = performance.now() + config.shutdownTimeout;
+    const endNow = (): void => intake.abort(signal.reason);
+    if (ledger.receiving) patience = setTimeout(endNow, Math.min(FINISH_TRANSACTION_MS, config.shutdownTimeout / 2));
+    else endNow();
+  };
+  signal.addEventListener('abort', stop, { once: true });
+  parts.defer(() => {
+    signal.removeEventListener('abort', stop);
+    clearTimeout(patience);
+  });
+  signal.throwIfAborted();
   const held = new Map((await state.held.list()).map(({ table, problem }) => [table, problem]));
   const routes = new Routes((relation) => factory.compile(relation), held);
   for (const { table } of factory.captured) routes.announce(`${table.schema}.${table.name}`);
@@ -188,18 +201,18 @@ export async function runSession(options: SessionOptions): Promise<void> {
         if (!knowsTypes(relation, types)) types = await TypeCatalog.load(pool);
       },
       reselect: (change, columns) => reselect(pool, change, columns),
+      stopping: signal,
       signal: intake.signal,
     });
+    if (!signal.aborted) throw new BanyanError('database-unavailable', 'the server ended the stream');
   } catch (error) {
-    const deadlineMs = signal.aborted ? config.shutdownTimeout : DRAIN_AFTER_FAILURE_MS;
-    await drained(session, { deadlineMs, log });
-    if (signal.aborted) {
-      await stream.close({ lastStatus: true });
-      return;
+    if (!signal.aborted) {
+      await drained(session, { deadlineMs: DRAIN_AFTER_FAILURE_MS, log });
+      throw intake.signal.aborted ? intake.signal.reason : error;
     }
-    throw intake.signal.aborted ? intake.signal.reason : error;
   }
-  throw new BanyanError('database-unavailable', 'the server ended the stream');
+  await drained(session, { deadlineMs: Math.max(0, stopBy - performance.now()), log });
+  await stream.close({ lastStatus: true });
 }
 
 /** Lets what is in flight settle, so that little has to be sent again. What does not settle in time stays unconfirmed. */

@@ -1,8 +1,19 @@
 import pg from 'pg';
 
+/** An event as the bus took it. `time`: as the bus tells it. */
+export interface Taken {
+  readonly source: string;
+  readonly detailType: string;
+  readonly time: string;
+  readonly resources: readonly string[];
+  /** JSON text. */
+  readonly detail: string;
+}
+
 interface Delivery {
   readonly sequence: string;
-  readonly detail: string;
+  /** All that a consumer sees of it, as one text. */
+  readonly content: string;
 }
 
 interface Detail {
@@ -10,32 +21,67 @@ interface Detail {
   readonly data: Record<string, unknown>;
 }
 
+interface KeyEvent {
+  readonly sequence: string;
+  readonly operation: string;
+  readonly version: unknown;
+}
+
+const ITEMS = 'shop.items:';
+
+/** What a test expects: nothing in any list. */
+export interface Verdict {
+  /** Changes of the journal that the bus did not get. */
+  readonly missing: readonly string[];
+  /** Events of changes that never happened. */
+  readonly unexpected: readonly string[];
+  /** Ids that came again with another sequence or content. */
+  readonly changed: readonly string[];
+  /** First deliveries behind a later one of their key. */
+  readonly outOfOrder: readonly string[];
+}
+
+export const FLAWLESS: Verdict = { missing: [], unexpected: [], changed: [], outOfOrder: [] };
+
 /** What the bus accepted, in order; tells what is missing, repeated, changed in a repeat, or out of order within its key. */
 export class Recorder {
   readonly #first = new Map<string, Delivery>();
-  readonly #byKey = new Map<string, { sequence: string; operation: string; version: unknown }[]>();
-  repeats = 0;
-  readonly changedRepeats: string[] = [];
+  readonly #byKey = new Map<string, KeyEvent[]>();
+  readonly #changed: string[] = [];
+  readonly #repeated = new Set<string>();
+  #repeats = 0;
 
-  /** Takes the detail of one accepted event. */
-  accept(detailText: string): void {
-    const detail = JSON.parse(detailText) as Detail;
-    const { id, sequence, operation, table, key } = detail.metadata;
+  readonly accept = (event: Taken): void => {
+    const { metadata, data } = JSON.parse(event.detail) as Detail;
+    const { id, sequence, operation, table, key } = metadata;
+    const content = JSON.stringify([event.source, event.detailType, event.time, event.resources, event.detail]);
     const known = this.#first.get(id);
     if (known !== undefined) {
-      this.repeats += 1;
-      if (known.sequence !== sequence || known.detail !== detailText) this.changedRepeats.push(id);
+      this.#repeats += 1;
+      this.#repeated.add(id);
+      if (known.sequence !== sequence || known.content !== content) this.#changed.push(id);
       return;
     }
-    this.#first.set(id, { sequence, detail: detailText });
+    this.#first.set(id, { sequence, content });
     const lane = `${table}:${JSON.stringify(key)}`;
     const events = this.#byKey.get(lane) ?? [];
-    events.push({ sequence, operation, version: detail.data['version'] });
+    events.push({ sequence, operation, version: data['version'] });
     this.#byKey.set(lane, events);
-  }
+  };
 
+  /** Distinct ids. */
   get events(): number {
     return this.#first.size;
+  }
+
+  /** Deliveries of an id that was there before. */
+  get repeats(): number {
+    return this.#repeats;
+  }
+
+  /** Ids that came more than once. */
+  get repeated(): ReadonlySet<string> {
+    return this.#repeated;
   }
 
   ids(): string[] {
@@ -46,48 +92,62 @@ export class Recorder {
     return this.#first.get(id)?.sequence;
   }
 
-  /** First deliveries of one key whose sequence is lower than that of one before it. */
-  outOfOrder(): string[] {
+  /** Compares with `shop.journal` of the workload. A deletion in the journal is an update and a delete of the same version. */
+  async verdict(url: string): Promise<Verdict> {
+    const expected = expectedOf(await readJournal(url));
+    const got = new Set<string>();
+    for (const [lane, events] of this.#byKey) {
+      if (!lane.startsWith(ITEMS)) continue;
+      const { id } = JSON.parse(lane.slice(ITEMS.length)) as { id: number };
+      for (const event of events) got.add(`${id} ${String(event.version)} ${event.operation}`);
+    }
+    return {
+      missing: [...expected].filter((change) => !got.has(change)),
+      unexpected: [...got].filter((change) => !expected.has(change)),
+      changed: this.#changed,
+      outOfOrder: this.#outOfOrder(),
+    };
+  }
+
+  /** By the sequence, which we say, and by the version, which the writer said. */
+  #outOfOrder(): string[] {
     const found: string[] = [];
     for (const [lane, events] of this.#byKey) {
-      for (let index = 1; index < events.length; index += 1) {
-        const [before, after] = [events[index - 1], events[index]];
-        if (before !== undefined && after !== undefined && after.sequence <= before.sequence)
-          found.push(`${lane} ${after.sequence}`);
+      let before: KeyEvent | undefined;
+      for (const event of events) {
+        if (before !== undefined && !follows(before, event)) found.push(`${lane} ${event.sequence}`);
+        before = event;
       }
     }
     return found;
   }
+}
 
-  /**
-   * Changes that the workload's journal holds and the bus did not get, and events that the journal does not know. A deletion in the
-   * journal is an update and a delete of the same version.
-   */
-  async compareWithJournal(url: string): Promise<{ missing: string[]; unexpected: string[]; expected: number }> {
-    const client = new pg.Client({ connectionString: url });
-    await client.connect();
-    try {
-      const journal = await client.query<{ key: number; version: number; op: string }>(
-        'select key, version, op from shop.journal',
-      );
-      const expected = new Set<string>();
-      for (const { key, version, op } of journal.rows) {
-        if (op === 'delete') expected.add(`${key} ${version} update`);
-        expected.add(`${key} ${version} ${op}`);
-      }
-      const got = new Set<string>();
-      for (const [lane, events] of this.#byKey) {
-        if (!lane.startsWith('shop.items:')) continue;
-        const key = (JSON.parse(lane.slice('shop.items:'.length)) as { id: number }).id;
-        for (const event of events) got.add(`${key} ${String(event.version)} ${event.operation}`);
-      }
-      return {
-        missing: [...expected].filter((change) => !got.has(change)),
-        unexpected: [...got].filter((change) => !expected.has(change)),
-        expected: expected.size,
-      };
-    } finally {
-      await client.end();
-    }
+function follows(before: KeyEvent, after: KeyEvent): boolean {
+  return after.sequence > before.sequence && Number(after.version) >= Number(before.version);
+}
+
+interface JournalRow {
+  readonly key: number;
+  readonly version: number;
+  readonly op: string;
+}
+
+async function readJournal(url: string): Promise<readonly JournalRow[]> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return (await client.query<JournalRow>('select key, version, op from shop.journal')).rows;
+  } finally {
+    await client.end();
   }
+}
+
+function expectedOf(journal: readonly JournalRow[]): ReadonlySet<string> {
+  const expected = new Set<string>();
+  for (const { key, version, op } of journal) {
+    if (op === 'delete') expected.add(`${key} ${version} update`);
+    expected.add(`${key} ${version} ${op}`);
+  }
+  return expected;
 }

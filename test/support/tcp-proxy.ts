@@ -3,20 +3,26 @@ import { connect, createServer, type Socket } from 'node:net';
 
 export interface TcpProxy extends AsyncDisposable {
   readonly port: number;
+  /** The same URL through the proxy. */
+  through(url: string): string;
   /** Half-open: the sockets stay, nothing passes any more, nothing says so. New connections are taken and starve, too. */
   freeze(): void;
+  /** Lets new connections through. The frozen ones are reset: what they lost can not be made up. */
   thaw(): void;
   /** Resets every connection. */
   cut(): void;
+  /** New connections go to another server. */
+  retarget(port: number): void;
   close(): Promise<void>;
 }
 
 /** A TCP relay on 127.0.0.1 in front of a server, to take its network away. */
 export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
+  let target = targetPort;
   let frozen = false;
   const pairs = new Set<{ near: Socket; far: Socket }>();
   const server = createServer((near) => {
-    const far = connect(targetPort, '127.0.0.1');
+    const far = connect(target, '127.0.0.1');
     const pair = { near, far };
     pairs.add(pair);
     const end = () => {
@@ -30,9 +36,15 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
     ] as const) {
       from.on('data', (data: Buffer) => {
         // A black hole, as a firewall that forgot the connection is: not even kept for later.
-        if (!frozen) to.write(data);
+        if (frozen) return;
+        // A slow reader must be felt at the other end.
+        if (to.write(data)) return;
+        from.pause();
+        to.once('drain', () => from.resume());
       });
-      from.on('error', end);
+      from.on('error', () => {
+        if (!frozen) end();
+      });
       from.on('close', () => {
         if (!frozen) end();
       });
@@ -42,6 +54,7 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
   await once(server, 'listening');
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('the proxy has no port');
+  const { port } = address;
 
   const cut = () => {
     for (const { near, far } of pairs) {
@@ -55,13 +68,19 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
     await new Promise<void>((resolve) => server.close(() => resolve()));
   };
   return {
-    port: address.port,
+    port,
+    through(url) {
+      const proxied = new URL(url);
+      proxied.port = `${port}`;
+      return proxied.href;
+    },
     freeze: () => (frozen = true),
     thaw: () => {
       frozen = false;
       cut();
     },
     cut,
+    retarget: (next) => (target = next),
     close,
     [Symbol.asyncDispose]: close,
   };

@@ -18,15 +18,20 @@ export interface Workload {
   readonly committed: number;
 }
 
-/**
- * `writers` connections, each on keys of its own, so that versions of a key grow in commit order. A lost connection is opened again.
- * `pauseMs` between two transactions of a writer.
- */
-export function startWorkload(
-  url: string,
-  options: { writers: number; pauseMs: number; keysPerWriter?: number },
-): Workload {
-  const keys = options.keysPerWriter ?? 50;
+export interface WorkloadOptions {
+  /** Connections, each on keys of its own, so that versions of a key grow in commit order. */
+  readonly writers: number;
+  /** Between two transactions of a writer. */
+  readonly pauseMs: number;
+  /** Default 50. */
+  readonly keysPerWriter?: number;
+  /** Most changes of one transaction. Default 6. */
+  readonly changes?: number;
+}
+
+/** Writes until it is stopped; a lost connection is opened again. */
+export function startWorkload(url: string, options: WorkloadOptions): Workload {
+  const { keysPerWriter: keys = 50, changes = 6 } = options;
   let stopping = false;
   let committed = 0;
   const runs = Array.from({ length: options.writers }, (_, writer) => write(writer));
@@ -41,9 +46,9 @@ export function startWorkload(
           client = new pg.Client({ connectionString: url });
           client.on('error', () => {});
           await client.connect();
-          await restore(client, { writer, keys, versions, alive });
+          await restore(client, { writer, keys, changes, versions, alive });
         }
-        await transaction(client, { writer, keys, versions, alive });
+        await transaction(client, { writer, keys, changes, versions, alive });
         committed += 1;
         if (options.pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, options.pauseMs));
       } catch {
@@ -70,6 +75,7 @@ export function startWorkload(
 interface Writer {
   readonly writer: number;
   readonly keys: number;
+  readonly changes: number;
   readonly versions: Map<number, number>;
   readonly alive: Set<number>;
 }
@@ -90,7 +96,7 @@ async function restore(client: pg.Client, state: Writer): Promise<void> {
 async function transaction(client: pg.Client, state: Writer): Promise<void> {
   const after = { versions: new Map(state.versions), alive: new Set(state.alive) };
   await client.query('begin');
-  const changes = 1 + Math.floor(Math.random() * 6);
+  const changes = 1 + Math.floor(Math.random() * state.changes);
   for (let change = 0; change < changes; change += 1) {
     const key = state.writer * state.keys + Math.floor(Math.random() * state.keys);
     const version = (after.versions.get(key) ?? 0) + 1;

@@ -1,0 +1,215 @@
+import pg from 'pg';
+import { pino } from 'pino';
+import type { Publisher } from '../../src/bus/publisher.ts';
+import type { UpkeepIntervals } from '../../src/capture/upkeep.ts';
+import { parseConfig } from '../../src/config/load.ts';
+import type { WorkerState, WorkerStatus } from '../../src/core/status.ts';
+import type { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
+import { type LocalBus, startLocalBus } from '../../src/local-bus/local-bus.ts';
+import { readState, type State } from '../../src/state/state.ts';
+import { startWorker, type Worker } from '../../src/worker.ts';
+import { eventually } from './eventually.ts';
+
+/** An event as a consumer parses it. */
+export interface SeenEvent {
+  readonly source: string;
+  readonly detailType: string;
+  readonly metadata: {
+    readonly id: string;
+    readonly sequence: string;
+    readonly operation: string;
+    readonly table: string;
+    readonly key: Readonly<Record<string, unknown>>;
+    readonly previousKey?: Readonly<Record<string, unknown>>;
+    readonly changed?: readonly string[];
+    readonly unavailable: readonly string[];
+  };
+  readonly data: Readonly<Record<string, unknown>>;
+  readonly previous?: Readonly<Record<string, unknown>>;
+  /** JSON text as it was sent. */
+  readonly detail: string;
+}
+
+/** What a test says of its configuration; the rest is filled in. */
+export interface BedConfig {
+  readonly capture: readonly object[];
+  readonly legacy?: object;
+  readonly bus?: object;
+}
+
+export interface StartOptions {
+  readonly publisher?: Publisher;
+  readonly intervals?: Partial<UpkeepIntervals>;
+  /** Return at once, whatever becomes of it. */
+  readonly dontWait?: boolean;
+}
+
+/** A database, a bus in this process, and workers that are started and stopped on them: one for each test. */
+export interface WorkerBed extends AsyncDisposable {
+  readonly url: string;
+  readonly slot: string;
+  readonly bus: LocalBus;
+  /** What the bus accepted, in order, repeats included. */
+  readonly events: readonly SeenEvent[];
+  sql<Row extends pg.QueryResultRow = pg.QueryResultRow>(text: string): Promise<Row[]>;
+  /** Starts a worker and waits until it streams. It is stopped with the bed, if not before. */
+  start(config: BedConfig, options?: StartOptions): Promise<RunningWorker>;
+  /** What the connector remembers; its schema must be there. */
+  state(): Promise<State>;
+  /** As a command asks the worker: resolves with the answer, rejects with the error that it answered. */
+  ask(command: 'redrive' | 'discard', selection: object): Promise<unknown>;
+  /** Waits until the slot's confirmed position has passed everything that is committed now. */
+  confirmed(): Promise<void>;
+  /** Waits until at least `count` events of all are there. */
+  accepted(count: number): Promise<readonly SeenEvent[]>;
+}
+
+export interface RunningWorker {
+  readonly worker: Worker;
+  status(): WorkerStatus;
+  table(name: string): WorkerStatus['tables'][number];
+  until(what: string, holds: (status: WorkerStatus) => boolean): Promise<WorkerStatus>;
+  reaches(state: WorkerState): Promise<WorkerStatus>;
+  stop(): Promise<void>;
+}
+
+const BUS = 'shop-legacy';
+/** Short, since tests wait for them. */
+const INTERVALS: UpkeepIntervals = { observeMs: 100, inspectMs: 200, requestsMs: 50 };
+
+export interface BedOptions {
+  /** Database and connector. */
+  readonly name: string;
+  readonly setup?: string;
+  /** Of CREATE DATABASE, such as an encoding. */
+  readonly database?: string;
+}
+
+export async function makeBed(server: EmbeddedPostgres, options: BedOptions): Promise<WorkerBed> {
+  const { name } = options;
+  const parts = new AsyncDisposableStack();
+  const url = await server.createDatabase(name, options.database);
+  const pool = new pg.Pool({ connectionString: url, max: 3 });
+  // A test may end sessions, or the whole server.
+  pool.on('error', () => undefined);
+  parts.defer(() => pool.end());
+  const bus = await startLocalBus({ queues: false });
+  parts.defer(() => bus.close());
+  bus.invoke('CreateEventBus', { Name: BUS });
+  const events: SeenEvent[] = [];
+  bus.onAccepted((event) => void events.push(seen(event)));
+  if (options.setup !== undefined) await pool.query(options.setup);
+  const slot = `banyan_${name}`;
+  const log = pino({ level: process.env['BANYAN_TEST_LOG'] ?? 'silent' });
+
+  const sql: WorkerBed['sql'] = async (text) => {
+    const result = (await pool.query(text)) as unknown as pg.QueryResult | pg.QueryResult[];
+    return (Array.isArray(result) ? (result.at(-1)?.rows ?? []) : result.rows) as never;
+  };
+  const state = () => readState({ pool, connector: name, schema: 'banyan' });
+
+  return {
+    url,
+    slot,
+    bus,
+    events,
+    sql,
+    state,
+    async start(config, { dontWait = false, ...started } = {}) {
+      const loaded = await parseConfig(
+        JSON.stringify({
+          name,
+          legacy: { url, lockTimeout: '2s', ...config.legacy },
+          bus: { type: 'local', name: BUS, endpoint: bus.url, linger: '1ms', ...config.bus },
+          capture: config.capture,
+          http: { port: 0 },
+          shutdownTimeout: '5s',
+        }),
+        { file: undefined, env: {} },
+      );
+      const worker = await startWorker({ loaded, log, ...started, intervals: { ...INTERVALS, ...started.intervals } });
+      parts.defer(() => worker.stop());
+      const running = runningWorker(worker);
+      if (!dontWait) await running.reaches('streaming');
+      return running;
+    },
+    async ask(command, selection) {
+      const { requests } = await state();
+      const id = await requests.insert({ command, arguments: { ...selection }, requestedBy: 'test' });
+      const outcome = await requests.await(id, { timeoutMs: 20_000, signal: AbortSignal.timeout(30_000) });
+      if (outcome.status === 'finished') return outcome.result;
+      throw new Error(outcome.status === 'failed' ? outcome.error : `the request is ${outcome.status}`);
+    },
+    async confirmed() {
+      const [end] = await sql<{ lsn: string }>('select pg_current_wal_lsn()::text as lsn');
+      await eventually(
+        async () =>
+          (
+            await sql(`select 1 from pg_replication_slots
+            where slot_name = '${slot}' and confirmed_flush_lsn >= '${end?.lsn}'`)
+          ).length > 0,
+        () => `slot ${slot} was never confirmed up to ${end?.lsn}; ${events.length} events came`,
+        { timeoutMs: 20_000 },
+      );
+    },
+    async accepted(count) {
+      await eventually(
+        () => events.length >= count,
+        () => `${events.length} of ${count} events came: ${events.map(({ detailType }) => detailType).join(', ')}`,
+        { timeoutMs: 20_000, everyMs: 5 },
+      );
+      return events;
+    },
+    [Symbol.asyncDispose]: () => parts.disposeAsync(),
+  };
+}
+
+function runningWorker(worker: Worker): RunningWorker {
+  const until: RunningWorker['until'] = (what, holds) =>
+    eventually(
+      () => {
+        const status = worker.status();
+        return holds(status) ? status : undefined;
+      },
+      () => {
+        const { state, problem } = worker.status();
+        return `the worker never came to: ${what}; it is ${state} (${problem?.kind ?? 'no problem'}: ${problem?.message ?? ''})`;
+      },
+      { timeoutMs: 20_000, everyMs: 10 },
+    );
+  return {
+    worker,
+    status: () => worker.status(),
+    table(name) {
+      const found = worker.status().tables.find(({ table }) => table === name);
+      if (found === undefined) throw new Error(`the status has no table ${name}`);
+      return found;
+    },
+    until,
+    reaches: (state) =>
+      until(state, (status) => {
+        // Nobody goes on from a halt: say at once why it is not what was waited for.
+        if (status.state === 'halted' && state !== 'halted')
+          throw new Error(`the worker halted (${status.problem?.kind}): ${status.problem?.message}`);
+        return status.state === state;
+      }),
+    stop: () => worker.stop(),
+  };
+}
+
+function seen(event: { source: string; detailType: string; detail: string }): SeenEvent {
+  const { source, detailType, detail } = event;
+  return { source, detailType, detail, ...(JSON.parse(detail) as Pick<SeenEvent, 'metadata' | 'data' | 'previous'>) };
+}
+
+/** `operation key-values`, one line an event: what most tests compare. */
+export function brief(events: readonly SeenEvent[]): string[] {
+  return events.map(({ metadata }) => `${metadata.operation} ${Object.values(metadata.key).join(',')}`);
+}
+
+/** The values of one field, of the events of one key. */
+export function fieldOf(events: readonly SeenEvent[], place: { key: unknown; field: string }): unknown[] {
+  return events
+    .filter(({ metadata }) => Object.values(metadata.key)[0] === place.key)
+    .map(({ data }) => data[place.field]);
+}
