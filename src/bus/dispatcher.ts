@@ -152,6 +152,11 @@ export class Dispatcher<D extends Delivery> {
     });
   }
 
+  /** Somebody saw that the set-up is at fault: nothing is sent until the publisher's probe says that it is mended. */
+  suspend(error: BanyanError): void {
+    this.#sender.suspend(error);
+  }
+
   get hasRoom(): boolean {
     return this.#room.hasRoom;
   }

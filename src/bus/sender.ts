@@ -97,6 +97,11 @@ export class Sender<T extends Outgoing> {
     await this.#mending;
   }
 
+  /** The set-up was seen to be at fault by other means than sending: nothing is sent until a probe says otherwise. */
+  suspend(error: BanyanError): void {
+    if (this.#options.health.state === 'sending') this.#block([], error);
+  }
+
   #pump(): void {
     while (this.#hands.pending + this.#hands.size < this.#options.concurrency) {
       const batch = this.#nextBatch();
