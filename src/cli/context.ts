@@ -16,8 +16,10 @@ export const ExitCode = {
   unexpected: 1,
   /** Usage or configuration. */
   usage: 2,
+  /** Not now: another worker is there, or none; the database is away. */
   notReady: 3,
   unknownVerdict: 4,
+  /** What a person must mend first. */
   preflight: 5,
   /** Only with `--exit-on-halt`. */
   halted: 6,

@@ -6,6 +6,9 @@ const exitCodes: Readonly<Partial<Record<ErrorKind, ExitCode>>> = {
   config: ExitCode.usage,
   usage: ExitCode.usage,
   preflight: ExitCode.preflight,
+  // Nothing is wrong, only not now: another worker holds the slot, or none answers; the server is away.
+  'slot-in-use': ExitCode.notReady,
+  'database-unavailable': ExitCode.notReady,
 };
 
 export function exitCodeOf(error: unknown): ExitCode {

@@ -73,7 +73,8 @@ To begin:
   ${me} check                    # what is not ready yet, and the statement that mends it
   ${me} run
 
-Exit codes: 0 ok, 1 unexpected, 2 usage or configuration, 5 not ready (check), 6 halted (run --exit-on-halt)
+Exit codes: 0 ok, 1 unexpected, 2 usage or configuration, 3 not now (no worker, another one, no database),
+5 something to mend first (see check), 6 halted (run --exit-on-halt)
 `;
 }
 

@@ -4,6 +4,9 @@ import { displayName, qualifiedName, quoteIdentifier, quoteLiteral } from '../po
 import { shellWord } from './starter.ts';
 import { planPublication, type Publication, publicationTargets } from '../postgres/publication.ts';
 
+/** Since PostgreSQL 16 whoever makes a role administers it, and still may not become it. */
+const SET_OPTION_SINCE = 160_000;
+
 export interface RoleScriptOptions {
   readonly role: string;
   readonly config: Config;
@@ -74,13 +77,13 @@ function grants({ role, resolved }: RoleScriptOptions): string[] {
   ];
 }
 
-function stateStep({ role, config }: RoleScriptOptions): string {
+function stateStep({ role, config, versionNumber }: RoleScriptOptions): string {
   const sql = quoteIdentifier(role);
   const schema = quoteIdentifier(config.state.schema);
   return step('Owns the schema of its state; the tables in it are made by `banyan run`.', [
     'do $banyan$ begin',
-    '  -- Only a member can give a schema to a role.',
-    `  if not pg_has_role(current_user, ${quoteLiteral(role)}, 'member') then`,
+    '  -- Only who may become a role can give a schema to it.',
+    `  if not pg_has_role(current_user, ${quoteLiteral(role)}, '${versionNumber >= SET_OPTION_SINCE ? 'set' : 'member'}') then`,
     `    execute format('grant %I to %I', ${quoteLiteral(role)}, current_user);`,
     '  end if;',
     `  if not exists (select from pg_namespace where nspname = ${quoteLiteral(config.state.schema)}) then`,

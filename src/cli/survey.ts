@@ -66,11 +66,12 @@ interface Estimate {
 }
 
 async function readEstimates(client: pg.ClientBase): Promise<Map<number, Estimate>> {
-  const { rows } = await client.query<{ oid: number; rows: number; extension: boolean }>(
+  const { rows } = await client.query<{ oid: number; rows: number | null; extension: boolean }>(
     `select c.oid::int8::float8 as oid,
-            (select case when bool_or(l.reltuples >= 0) then sum(greatest(l.reltuples, 0)) else -1 end
-             from pg_partition_tree(c.oid) t join pg_class l on l.oid = t.relid
-             where t.isleaf)::float8 as rows,
+            case when c.relkind = 'r' then c.reltuples::float8 else (
+              select sum(l.reltuples) filter (where l.reltuples >= 0)
+              from pg_partition_tree(c.oid) t join pg_class l on l.oid = t.relid
+              where t.isleaf)::float8 end as rows,
             exists (select from pg_depend d
                     where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e') as extension
      from pg_class c where c.relkind in ('r', 'p')`,
