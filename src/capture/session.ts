@@ -88,9 +88,9 @@ export async function runSession(options: SessionOptions): Promise<void> {
   // What is sent of half a transaction is sent again from its first row: one that is being received is taken to its end, if that is near.
   let patience: NodeJS.Timeout | undefined;
   let stopBy = 0;
+  const endNow = (): void => intake.abort(signal.reason);
   const stop = (): void => {
     stopBy = performance.now() + config.shutdownTimeout;
-    const endNow = (): void => intake.abort(signal.reason);
     if (ledger.receiving) patience = setTimeout(endNow, Math.min(FINISH_TRANSACTION_MS, config.shutdownTimeout / 2));
     else endNow();
   };

@@ -52,7 +52,7 @@ export async function makeShopBed(server: EmbeddedPostgres, name: string): Promi
       await worker.stop();
     },
     async confirmed(on = server) {
-      const end = await scalar(on, 'select pg_current_wal_lsn()');
+      const end = String(await scalar(on, 'select pg_current_wal_lsn()'));
       await eventually(
         async () => {
           const sql = `select confirmed_flush_lsn >= '${end}' from pg_replication_slots where slot_name = '${slot}'`;

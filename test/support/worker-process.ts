@@ -62,7 +62,7 @@ export async function spawnWorker(
 
   const exited = once(child, 'exit').then(async ([code, signal]) => {
     await rm(directory, { recursive: true, force: true });
-    return { code, signal } as WorkerExit;
+    return { code, signal };
   });
   const url = `http://127.0.0.1:${port}`;
   const running = () => child.exitCode === null && child.signalCode === null;

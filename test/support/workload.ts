@@ -32,7 +32,7 @@ export interface WorkloadOptions {
 /** Writes until it is stopped; a lost connection is opened again. */
 export function startWorkload(url: string, options: WorkloadOptions): Workload {
   const { keysPerWriter: keys = 50, changes = 6 } = options;
-  let stopping = false;
+  const stopping = new AbortController();
   let committed = 0;
   const runs = Array.from({ length: options.writers }, (_, writer) => write(writer));
 
@@ -40,7 +40,7 @@ export function startWorkload(url: string, options: WorkloadOptions): Workload {
     const versions = new Map<number, number>();
     const alive = new Set<number>();
     let client: pg.Client | undefined;
-    while (!stopping) {
+    while (!stopping.signal.aborted) {
       try {
         if (client === undefined) {
           client = new pg.Client({ connectionString: url });
@@ -66,7 +66,7 @@ export function startWorkload(url: string, options: WorkloadOptions): Workload {
       return committed;
     },
     async stop() {
-      stopping = true;
+      stopping.abort();
       await Promise.all(runs);
     },
   };
