@@ -4,7 +4,7 @@ import type { RowChange } from '../core/change.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Event } from '../core/event.ts';
 import { nearest } from '../core/nearest.ts';
-import { compileMapper } from '../mapping/compile.ts';
+import { compileMapper, type CompileOptions } from '../mapping/compile.ts';
 import { loadContracts } from '../mapping/contract.ts';
 import type { Mapper } from '../mapping/mapper.ts';
 import { loadTransforms } from '../mapping/transform.ts';
@@ -98,7 +98,7 @@ function mappersFor(
   return parts.resolved.entries
     .filter(({ tables }) => tables.some(({ oid }) => oid === table.oid))
     .map(({ index, entry }) =>
-      compileMapper({
+      compileForPreview({
         name: config.name,
         entry,
         entryIndex: index,
@@ -112,6 +112,19 @@ function mappersFor(
         contracts: parts.files.contracts,
       }),
     );
+}
+
+/** What the mapping lacks is to be mended before anything runs: nothing of it is parked or held yet. */
+function compileForPreview(options: CompileOptions): Mapper {
+  try {
+    return compileMapper(options);
+  } catch (error) {
+    if (!(error instanceof BanyanError)) throw error;
+    throw new BanyanError('config', error.message, {
+      cause: error,
+      remedy: 'mend the configuration; `banyan check` lists everything that does not fit, each with what to do',
+    });
+  }
 }
 
 /** Columns that an entry excludes or masks: their values are not for the screen either. */

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import { type LocalBus, startLocalBus } from '../../src/local-bus/local-bus.ts';
 import { banyan, BanyanProcess, type Finished } from '../support/banyan-process.ts';
+import { eventually } from '../support/eventually.ts';
 
 let server: EmbeddedPostgres;
 let bus: LocalBus;
@@ -23,7 +24,7 @@ interface Shop {
   query(sql: string): Promise<readonly Record<string, unknown>[]>;
   banyan(...args: readonly string[]): Promise<Finished>;
   /** A worker that streams. */
-  worker(): Promise<BanyanProcess>;
+  worker(): Promise<BanyanProcess & { readonly url: string }>;
 }
 
 async function open(name: string, legacy = ''): Promise<Shop> {
@@ -45,26 +46,10 @@ capture: [{ table: public.orders }]`,
     worker: async () => {
       const worker = new BanyanProcess(['run', '--config', file]);
       const url = await worker.said((stdout) => /"http":"(http:[^"]+)"/.exec(stdout)?.[1]);
-      await eventually(
-        async () => (await fetch(`${url}/readyz`)).text(),
-        (state) => state === 'streaming\n',
-      );
-      return worker;
+      await eventually(async () => (await (await fetch(`${url}/readyz`)).text()) === 'streaming\n');
+      return Object.assign(worker, { url });
     },
   };
-}
-
-/** Looks again until it is as it should be; the test's own timeout ends it. */
-async function eventually<T>(look: () => Promise<T>, isSo: (found: T) => boolean): Promise<T> {
-  for (;;) {
-    const found = await look();
-    if (isSo(found)) return found;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-function json<T>({ stdout }: Finished): T {
-  return JSON.parse(stdout) as T;
 }
 
 interface Letters {
@@ -73,15 +58,20 @@ interface Letters {
   readonly letters: readonly { readonly id: number; readonly table: string; readonly behind: boolean }[];
 }
 
+async function listed(shop: Shop, ...more: readonly string[]): Promise<Letters> {
+  const { stdout } = await shop.banyan('dead-letters', 'list', '--json', ...more);
+  return JSON.parse(stdout) as Letters;
+}
+
 /** Writes two changes of one row while the bus refuses the first: one is parked, the other waits behind it. */
 async function parkTwo(shop: Shop): Promise<Letters> {
   bus.faults.set({ failEntries: { next: 1, code: 'MalformedDetail' } });
   await shop.query(`insert into orders values (1, 'placed')`);
   await shop.query(`update orders set status = 'shipped' where id = 1`);
-  return eventually(
-    async () => json<Letters>(await shop.banyan('dead-letters', 'list', '--json')),
-    ({ parked }) => parked === 2,
-  );
+  return eventually(async () => {
+    const letters = await listed(shop);
+    return letters.parked === 2 && letters;
+  });
 }
 
 function accepted(name: string): string[] {
@@ -96,15 +86,30 @@ describe('run', () => {
     const shop = await open('runs');
     await using worker = await shop.worker();
     await shop.query(`insert into orders values (1, 'placed')`);
-    await eventually(
-      async () => accepted('runs'),
-      (events) => events.length === 1,
-    );
+    await eventually(() => accepted('runs').length === 1);
     worker.kill('SIGTERM');
     const { code, stdout } = await worker.finished();
     expect(code).toBe(0);
     expect(stdout.trimEnd().split('\n').at(-1)).toContain('slot banyan_runs still holds WAL');
     await shop.banyan('teardown', '--yes');
+  });
+
+  test('a second signal does not wait for what the first one waits for', async () => {
+    const shop = await open('impatient');
+    await using worker = await shop.worker();
+    bus.faults.set({ hold: 'request' });
+    try {
+      await shop.query(`insert into orders values (1, 'placed')`);
+      await eventually(() => bus.faults.held > 0);
+      worker.kill('SIGTERM');
+      // The readiness says that the first signal has arrived.
+      await eventually(async () => (await (await fetch(`${worker.url}/readyz`)).text()).includes('stopping'));
+      worker.kill('SIGTERM');
+      expect((await worker.finished()).code).toBe(143);
+    } finally {
+      bus.faults.clear();
+    }
+    await eventually(async () => (await shop.banyan('teardown', '--yes')).code === 0);
   });
 
   test('a configuration that is wrong ends it with 2, before anything is touched', async () => {
@@ -123,9 +128,9 @@ describe('dead-letters', () => {
     expect(letters.map(({ behind }) => behind)).toEqual([true, false]);
     const [, first] = letters;
 
-    const listed = await shop.banyan('dead-letters', 'list');
-    expect(listed.stdout).toMatch(/public\.orders .* event-rejected/);
-    expect(listed.stdout).toMatch(/public\.orders .* waits behind/);
+    const list = await shop.banyan('dead-letters', 'list');
+    expect(list.stdout).toMatch(/public\.orders .* event-rejected/);
+    expect(list.stdout).toMatch(/public\.orders .* waits behind/);
     const shown = await shop.banyan('dead-letters', 'show', `${first?.id}`);
     expect(shown.stdout).toMatch(/^why +event-rejected MalformedDetail$/m);
     expect(shown.stdout).toContain('OrdersInserted');
@@ -133,8 +138,8 @@ describe('dead-letters', () => {
     const redriven = await shop.banyan('dead-letters', 'redrive', `${first?.id}`);
     expect(redriven).toMatchObject({ code: 0, stdout: '✓ sent 2 events\n' });
     expect(accepted('letters')).toEqual(['OrdersInserted', 'OrdersUpdated']);
-    expect(json<Letters>(await shop.banyan('dead-letters', 'list', '--json')).parked).toBe(0);
-    expect(json<Letters>(await shop.banyan('dead-letters', 'list', '--all', '--json')).letters).toHaveLength(2);
+    expect((await listed(shop)).parked).toBe(0);
+    expect((await listed(shop, '--all')).letters).toHaveLength(2);
     const again = await shop.banyan('dead-letters', 'redrive', `${first?.id}`);
     expect(again.code).toBe(2);
     expect(again.stderr).toContain('is redriven already');
@@ -161,7 +166,7 @@ describe('dead-letters', () => {
     const loss = await shop.banyan('dead-letters', 'discard', '--all');
     expect(loss.code).toBe(2);
     expect(loss.stderr).toContain('2 parked changes would be lost for good (2 of public.orders)');
-    expect(json<Letters>(await shop.banyan('dead-letters', 'list', '--json')).parked).toBe(2);
+    expect((await listed(shop)).parked).toBe(2);
     const discarded = await shop.banyan('dead-letters', 'discard', '--all', '--yes');
     expect(discarded).toMatchObject({ code: 0, stdout: '✓ discarded 2 letters\n' });
     await shop.banyan('teardown', '--yes');
@@ -173,10 +178,7 @@ describe('dead-letters', () => {
     await parkTwo(shop);
     expect((await shop.banyan('dead-letters', 'discard', '--table', 'public.orders', '--yes')).code).toBe(0);
     await shop.query('delete from orders where id = 1');
-    await eventually(
-      async () => accepted('discards'),
-      (events) => events.length > 0,
-    );
+    await eventually(() => accepted('discards').length > 0);
     expect(accepted('discards')).toEqual(['OrdersDeleted']);
     worker.kill('SIGTERM');
     await worker.finished();
@@ -191,16 +193,16 @@ describe('dead-letters', () => {
   });
 });
 
-describe('teardown', () => {
-  async function left(shop: Shop): Promise<Record<string, unknown> | undefined> {
-    const [row] = await shop.query(
-      `select (select count(*)::int from pg_replication_slots where slot_name = 'banyan_${shop.name}') as slots,
-              (select count(*)::int from pg_publication) as publications,
-              (select count(*)::int from pg_namespace where nspname = 'banyan') as schemas`,
-    );
-    return row;
-  }
+async function left(shop: Shop): Promise<Record<string, unknown> | undefined> {
+  const [row] = await shop.query(
+    `select (select count(*)::int from pg_replication_slots where slot_name = 'banyan_${shop.name}') as slots,
+            (select count(*)::int from pg_publication) as publications,
+            (select count(*)::int from pg_namespace where nspname = 'banyan') as schemas`,
+  );
+  return row;
+}
 
+describe('teardown', () => {
   test('refuses while a worker reads the slot, and while dead letters wait; then leaves nothing', async () => {
     const shop = await open('tears');
     {

@@ -50,7 +50,13 @@ describe('where the configuration comes from', () => {
   });
 
   test('a missing file is named, with how it came to be read', async () => {
-    await expect(loadConfig({ env: {} })).rejects.toThrow(/config\/banyan\.yaml \(read by default\) can not/);
+    const home = process.cwd();
+    process.chdir(folder);
+    try {
+      await expect(loadConfig({ env: {} })).rejects.toThrow(/config\/banyan\.yaml \(read by default\) can not/);
+    } finally {
+      process.chdir(home);
+    }
     await expect(loadConfig({ env: { BANYAN_CONFIG: '/nowhere.yaml' } })).rejects.toThrow(/named by BANYAN_CONFIG/);
     await expect(loadConfig({ file: folder, env: {} })).rejects.toThrow(/it is a folder/);
   });
