@@ -1,7 +1,8 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import type { Environment } from '../config/environment.ts';
 import { type CommandContext, ExitCode, invocation } from './context.ts';
 import { exitCodeOf, printFailure } from './failure.ts';
+import { account, assignment, list, numbers, port, whole } from './option-values.ts';
 import { createOutput } from './output.ts';
 import { version } from '../version.ts';
 
@@ -288,42 +289,4 @@ function filterOf(
     table: options['table'] as string | undefined,
     group: options['group'] as string | undefined,
   };
-}
-
-function list(text: string): string[] {
-  return text
-    .split(',')
-    .map((part) => part.trim())
-    .filter((part) => part !== '');
-}
-
-function whole(text: string): number {
-  if (!/^\d{1,15}$/.test(text) || Number(text) === 0)
-    throw new InvalidArgumentError('It must be a whole number from 1.');
-  return Number(text);
-}
-
-function numbers(text: string, earlier: readonly number[] = []): number[] {
-  return [...earlier, whole(text)];
-}
-
-function port(text: string): number {
-  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535)
-    throw new InvalidArgumentError('It must be a port, 0 to 65535.');
-  return Number(text);
-}
-
-function account(text: string): string {
-  if (!/^\d{12}$/.test(text)) throw new InvalidArgumentError('It must be an AWS account id, 12 digits.');
-  return text;
-}
-
-/** `status=shipped`; the value may hold further `=`. */
-function assignment(
-  text: string,
-  earlier: ReadonlyMap<string, string | null> = new Map(),
-): ReadonlyMap<string, string | null> {
-  const at = text.indexOf('=');
-  if (at === 0) throw new InvalidArgumentError('It must be COLUMN=VALUE.');
-  return new Map([...earlier, at === -1 ? [text, null] : [text.slice(0, at), text.slice(at + 1)]]);
 }
