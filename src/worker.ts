@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { createEventBridgePublisher } from './bus/eventbridge.ts';
 import type { Publisher } from './bus/publisher.ts';
+import { openPools } from './capture/pools.ts';
 import { runSession } from './capture/session.ts';
 import { UPKEEP, type UpkeepIntervals } from './capture/upkeep.ts';
 import type { LoadedConfig } from './config/load.ts';
@@ -13,7 +14,7 @@ import { createQueueTarget } from './local-bus/queue-target.ts';
 import { type LocalBus, startLocalBus } from './local-bus/local-bus.ts';
 import { loadContracts } from './mapping/contract.ts';
 import { loadTransforms } from './mapping/transform.ts';
-import { type ConnectionSettings, createPool } from './postgres/connection.ts';
+import type { ConnectionSettings } from './postgres/connection.ts';
 import { readState } from './state/state.ts';
 import { StatusBoard } from './status-board.ts';
 
@@ -61,11 +62,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     const publisher = options.publisher ?? publisherOf(config, bus, log);
     parts.defer(() => publisher.close());
     const connection = connectionOf(config);
-    const pool = createPool(connection, { max: 4, log });
-    parts.defer(() => pool.end());
-    const statePool =
-      config.state.url === undefined ? pool : createPool({ ...connection, url: config.state.url }, { max: 4, log });
-    if (statePool !== pool) parts.defer(() => statePool.end());
+    // Nothing is connected by it: what is wrong with a URL is told now.
+    await openPools(config, { connection, log })[Symbol.asyncDispose]();
     const files = {
       transforms: await loadTransforms(config.capture, directory),
       contracts: await loadContracts(config.capture, directory),
@@ -73,15 +71,28 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
 
     const stop = new AbortController();
     const intervals = { ...UPKEEP, ...options.intervals };
-    const session = { config, connection, pool, statePool, files, publisher, intervals, progress: board.progress, log };
+    const session = { config, connection, files, publisher, intervals, progress: board.progress, log };
     const halted = Promise.withResolvers<BanyanError>();
     const supervised = supervise({
       board,
       log,
       signal: stop.signal,
       onHalt: halted.resolve,
-      attempt: () => runSession({ ...session, signal: stop.signal, onStreaming: (live) => board.streams(live) }),
+      // Each attempt has connections of its own: one that died without a word would let the next session wait for it.
+      attempt: async () => {
+        await using pools = openPools(config, { connection, log });
+        const { pool, statePool } = pools;
+        await runSession({
+          ...session,
+          pool,
+          statePool,
+          signal: stop.signal,
+          onStreaming: (live) => board.streams(live),
+        });
+      },
       gapAccepted: async () => {
+        await using pools = openPools(config, { connection, log });
+        const { statePool } = pools;
         const state = await readState({ pool: statePool, connector: config.name, schema: config.state.schema });
         return (await state.gaps.open()).length === 0;
       },

@@ -7,6 +7,7 @@ import type { Relation } from '../core/change.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Finding } from '../core/finding.ts';
 import { ZERO_LSN } from '../core/lsn.ts';
+import { within } from '../flow/within.ts';
 import type { ConnectionSettings } from '../postgres/connection.ts';
 import { openReplicationStream } from '../postgres/replication-stream.ts';
 import { timelineAt } from '../postgres/timeline.ts';
@@ -47,6 +48,8 @@ export interface SessionOptions {
  */
 const HIGH_WATER = { items: 1_000, bytes: 16_000_000 };
 const STREAM_HIGH_ITEMS = 1_024;
+/** How long a session waits for the end of what is done beside the stream. */
+const UPKEEP_END_MS = 2_000;
 /** How long a stop waits for the end of the transaction that is being received: less than any orchestrator's patience. */
 const FINISH_TRANSACTION_MS = 5_000;
 /** How long what is in flight may take after the connection was lost; then it is sent again with the same ids. */
@@ -177,8 +180,8 @@ export async function runSession(options: SessionOptions): Promise<void> {
   upkeep.catch((error: unknown) => halt(toBanyanError(error, 'watching the slot')));
   parts.defer(async () => {
     ended.abort();
-    // Its failure has ended the intake already.
-    await upkeep.catch(() => undefined);
+    // Its failure has ended the intake already; a query of its own on a dead connection must not keep the session.
+    await within(UPKEEP_END_MS, upkeep);
   });
   const interrupted = await state.requests.failInterrupted();
   if (interrupted > 0)

@@ -35,6 +35,9 @@ const PINNED: Readonly<Record<string, string>> = {
   lc_monetary: 'C',
 };
 
+/** How much later than the server's own limit an answer may arrive. */
+const ANSWER_GRACE_MS = 5_000;
+
 /** Reads every value as PostgreSQL's text, for `pg.QueryConfig.types` where values become events. */
 export const textTypes: pg.CustomTypesConfig = { getTypeParser: () => (value: unknown) => value };
 
@@ -74,7 +77,14 @@ export function createPool(
   const config = clientConfig(settings);
   // A pool reads its URL with the first query; a client does at once, and so tells now what is wrong with it.
   guarded(() => new pg.Client(config));
-  const pool = new pg.Pool({ ...config, max: options.max ?? 4, idleTimeoutMillis: 30_000 });
+  const { statementTimeoutMs = 30_000 } = settings;
+  const pool = new pg.Pool({
+    ...config,
+    max: options.max ?? 4,
+    idleTimeoutMillis: 30_000,
+    // The server would have ended the statement by then: there is no server behind the connection any more.
+    ...(statementTimeoutMs > 0 ? { query_timeout: statementTimeoutMs + ANSWER_GRACE_MS } : {}),
+  });
   const lost = (error: unknown) => {
     const { kind, message, code } = toDatabaseError(error, 'a pooled connection was lost');
     options.log.info({ kind, code }, message);

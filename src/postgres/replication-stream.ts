@@ -1,12 +1,12 @@
 import { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 import plr from 'pg-logical-replication';
 import type { Logger } from 'pino';
 import { BanyanError } from '../core/errors.ts';
 import { formatLsn, type Lsn, maxLsn, parseLsn, ZERO_LSN } from '../core/lsn.ts';
 import { Channel } from '../flow/channel.ts';
+import { within } from '../flow/within.ts';
 import { type ConnectionSettings, replicationClientConfig } from './connection.ts';
 import { quoteIdentifier, quoteLiteral } from './identifier.ts';
 import { createDecoder, type PgoutputDecoder } from './pgoutput/decode.ts';
@@ -338,17 +338,4 @@ function silence(timeoutMs: number): BanyanError {
     'database-unavailable',
     `the server answered no status update for ${Math.round(timeoutMs / 100) / 10} s: the connection is taken for dead`,
   );
-}
-
-/** Waits for `promise`, but not longer; its failure counts as its end. */
-async function within(limitMs: number, promise: Promise<unknown>): Promise<void> {
-  const limit = new AbortController();
-  try {
-    await Promise.race([
-      promise.catch(() => undefined),
-      sleep(limitMs, undefined, { signal: limit.signal }).catch(() => undefined),
-    ]);
-  } finally {
-    limit.abort();
-  }
 }

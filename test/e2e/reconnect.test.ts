@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import { eventually } from '../support/eventually.ts';
-import { FLAWLESS } from '../support/recorder.ts';
+import { FLAWLESS, type Verdict } from '../support/recorder.ts';
 import { makeShopBed, type ShopBed } from '../support/shop-bed.ts';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { isStreaming, spawnWorker, type WorkerProcess } from '../support/worker-process.ts';
@@ -38,10 +38,11 @@ afterEach(async () => {
   await bed[Symbol.asyncDispose]();
 });
 
-async function expectFlawless(): Promise<void> {
+/** Of everything, after the load has ended. */
+async function verdict(): Promise<Verdict> {
   await load.stop();
   await bed.confirmed();
-  expect(await bed.recorder.verdict(bed.url)).toEqual(FLAWLESS);
+  return await bed.recorder.verdict(bed.url);
 }
 
 /** Until it streams again in another session than before. */
@@ -62,7 +63,7 @@ test('a PostgreSQL that crashes and comes back costs nothing but time', async ()
     await server.restart();
     await reconnected(before);
   }
-  await expectFlawless();
+  expect(await verdict()).toEqual(FLAWLESS);
 });
 
 test('a walsender that is terminated is replaced', async () => {
@@ -74,7 +75,7 @@ test('a walsender that is terminated is replaced', async () => {
     expect(rows).toEqual([{ done: true }]);
     await reconnected(before);
   }
-  await expectFlawless();
+  expect(await verdict()).toEqual(FLAWLESS);
 });
 
 test('connections that break are opened again', async () => {
@@ -83,7 +84,7 @@ test('connections that break are opened again', async () => {
     proxy.cut();
     await reconnected(before);
   }
-  await expectFlawless();
+  expect(await verdict()).toEqual(FLAWLESS);
 });
 
 test('a network that swallows everything is noticed by the missing answers', async () => {
@@ -104,5 +105,5 @@ test('a network that swallows everything is noticed by the missing answers', asy
     proxy.thaw();
   }
   await reconnected(before);
-  await expectFlawless();
+  expect(await verdict()).toEqual(FLAWLESS);
 });
