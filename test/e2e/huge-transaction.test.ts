@@ -72,6 +72,6 @@ async function captured(worker: WorkerProcess): Promise<void> {
 }
 
 async function expectBounded(worker: WorkerProcess): Promise<void> {
-  const peak = await worker.peakMemory();
-  if (peak !== undefined) expect(peak).toBeLessThan(MEMORY_LIMIT);
+  // Only Linux tells.
+  expect((await worker.peakMemory()) ?? 0).toBeLessThan(MEMORY_LIMIT);
 }

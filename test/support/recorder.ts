@@ -37,11 +37,13 @@ export interface Verdict {
   readonly unexpected: readonly string[];
   /** Ids that came again with another sequence or content. */
   readonly changed: readonly string[];
+  /** Changes that came under two ids. */
+  readonly renamed: readonly string[];
   /** First deliveries behind a later one of their key. */
   readonly outOfOrder: readonly string[];
 }
 
-export const FLAWLESS: Verdict = { missing: [], unexpected: [], changed: [], outOfOrder: [] };
+export const FLAWLESS: Verdict = { missing: [], unexpected: [], changed: [], renamed: [], outOfOrder: [] };
 
 /** What the bus accepted, in order; tells what is missing, repeated, changed in a repeat, or out of order within its key. */
 export class Recorder {
@@ -96,15 +98,21 @@ export class Recorder {
   async verdict(url: string): Promise<Verdict> {
     const expected = expectedOf(await readJournal(url));
     const got = new Set<string>();
+    const renamed: string[] = [];
     for (const [lane, events] of this.#byKey) {
       if (!lane.startsWith(ITEMS)) continue;
       const { id } = JSON.parse(lane.slice(ITEMS.length)) as { id: number };
-      for (const event of events) got.add(`${id} ${String(event.version)} ${event.operation}`);
+      for (const event of events) {
+        const change = `${id} ${String(event.version)} ${event.operation}`;
+        if (got.has(change)) renamed.push(change);
+        got.add(change);
+      }
     }
     return {
       missing: [...expected].filter((change) => !got.has(change)),
       unexpected: [...got].filter((change) => !expected.has(change)),
       changed: this.#changed,
+      renamed,
       outOfOrder: this.#outOfOrder(),
     };
   }
