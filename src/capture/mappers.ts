@@ -9,6 +9,7 @@ import type { Mapper } from '../mapping/mapper.ts';
 import { mapMessage } from '../mapping/message.ts';
 import type { TransformSet } from '../mapping/transform.ts';
 import type { ResolvedEntry } from '../postgres/catalog.ts';
+import { catalogRelation } from '../postgres/catalog-relation.ts';
 import type { CatalogTable } from '../postgres/table.ts';
 import type { TypeCatalog } from '../postgres/type-catalog.ts';
 
@@ -23,6 +24,8 @@ export interface MapperFactoryOptions {
   readonly files: MappingFiles;
   readonly identity: StreamIdentity;
   readonly entries: readonly ResolvedEntry[];
+  /** `server_version_num`: which generated columns the stream has. */
+  readonly versionNumber: number;
   readonly types: () => TypeCatalog;
 }
 
@@ -82,7 +85,8 @@ export class MapperFactory {
   /** As `compile`, for the shape that the table has now: for what comes out of `dead_letter`. */
   compileNow(tableName: string): readonly Mapper[] {
     const captured = this.captured.find(({ table }) => `${table.schema}.${table.name}` === tableName);
-    const mappers = captured === undefined ? undefined : this.compile(relationOf(captured.table));
+    const mappers =
+      captured === undefined ? undefined : this.compile(catalogRelation(captured.table, this.#options.versionNumber));
     if (mappers === undefined) throw new BanyanError('schema-drift', `${tableName} is not captured any more`);
     return mappers;
   }
@@ -122,7 +126,9 @@ function refuseLostSecret(entry: TableCapture, place: { index: number; relation:
     .flatMap((field) =>
       typeof field === 'object' && 'column' in field && field.mask !== undefined ? [field.column] : [],
     );
-  const lost = [...entry.exclude, ...Object.keys(entry.mask), ...masked].find((name) => !present.has(name));
+  const lost = [...(entry.columnList ? [] : entry.exclude), ...Object.keys(entry.mask), ...masked].find(
+    (name) => !present.has(name),
+  );
   if (lost === undefined) return;
   const table = `${place.relation.schema}.${place.relation.name}`;
   throw new BanyanError(
@@ -133,18 +139,4 @@ function refuseLostSecret(entry: TableCapture, place: { index: number; relation:
       remedy: `name the column as it is called now in capture[${place.index}], then restart`,
     },
   );
-}
-
-/** The shape that the stream would describe for a table as it is now. */
-function relationOf(table: CatalogTable): Relation {
-  const inIdentity = new Set(table.identityColumns);
-  return {
-    oid: table.oid,
-    schema: table.schema,
-    name: table.name,
-    replicaIdentity: table.replicaIdentity,
-    columns: table.columns
-      .filter(({ generated }) => generated !== 'virtual')
-      .map(({ name, typeOid, typeModifier }) => ({ name, typeOid, typeModifier, inIdentity: inIdentity.has(name) })),
-  };
 }

@@ -28,7 +28,7 @@ export interface PrepareOptions {
   readonly pool: pg.Pool;
   readonly state: State;
   /** Throws where the mapping does not fit the tables: asked before a slot is used for the first time, when nothing can be lost yet. */
-  readonly checkMapping: (resolved: ResolvedTables) => Promise<void>;
+  readonly checkMapping: (prospect: Prepared) => Promise<void>;
   readonly signal: AbortSignal;
   readonly log: Logger;
 }
@@ -53,7 +53,10 @@ export async function prepareCapture(options: PrepareOptions): Promise<Prepared>
   // Before the publication is touched: after a rename swap it would be mended silently.
   await refuseTableGaps(options, resolved);
   refuseFindings(resolved.findings);
-  if (verdict.status !== 'resume') await options.checkMapping(resolved);
+  if (verdict.status !== 'resume') {
+    // Epochs do not matter to whether a mapping fits.
+    await options.checkMapping({ server, resolved, identity: { systemId: server.systemId, epoch: 0 } });
+  }
   await keepPublication(options, { server, resolved });
   const identity = await keepSlot(options, { server, recorded, verdict });
   await recordTables(options, resolved);

@@ -65,15 +65,21 @@ export async function runSession(options: SessionOptions): Promise<void> {
   await publisher.probe(signal);
   const state = await openState({ pool: options.statePool, connector: config.name, schema: config.state.schema });
   let types = await TypeCatalog.load(pool);
-  const factoryOf = ({ identity, resolved }: Pick<Prepared, 'identity' | 'resolved'>) =>
-    new MapperFactory({ config, files: options.files, identity, entries: resolved.entries, types: () => types });
+  const factoryOf = ({ server, identity, resolved }: Prepared) =>
+    new MapperFactory({
+      config,
+      files: options.files,
+      identity,
+      entries: resolved.entries,
+      versionNumber: server.versionNumber,
+      types: () => types,
+    });
   const preparing: PrepareOptions = {
     config,
     connection,
     pool,
     state,
-    checkMapping: async (resolved) =>
-      refuseBrokenMapping(factoryOf({ identity: { systemId: '', epoch: 0 }, resolved })),
+    checkMapping: async (prospect) => refuseBrokenMapping(factoryOf(prospect)),
     signal,
     log,
   };
@@ -94,7 +100,8 @@ export async function runSession(options: SessionOptions): Promise<void> {
   const endNow = (): void => intake.abort(signal.reason);
   const stop = (): void => {
     stopBy = performance.now() + config.shutdownTimeout;
-    if (ledger.receiving) patience = setTimeout(endNow, Math.min(FINISH_TRANSACTION_MS, config.shutdownTimeout / 2));
+    const near = ledger.receiving && dispatcher.status.state === 'sending';
+    if (near) patience = setTimeout(endNow, Math.min(FINISH_TRANSACTION_MS, config.shutdownTimeout / 2));
     else endNow();
   };
   signal.addEventListener('abort', stop, { once: true });
@@ -223,8 +230,9 @@ async function drained(session: LiveSession, { deadlineMs, log }: { deadlineMs: 
   const { dispatcher } = session;
   if (dispatcher.status.state !== 'sending') return;
   const { queued } = dispatcher.status;
+  const deadline = AbortSignal.timeout(Math.ceil(deadlineMs));
   try {
-    await dispatcher.drain(AbortSignal.timeout(deadlineMs));
+    await dispatcher.drain(deadline);
   } catch {
     log.warn(
       { queued, left: dispatcher.status.queued, deadlineMs },

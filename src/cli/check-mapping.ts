@@ -11,7 +11,7 @@ import { resolveTables } from '../postgres/catalog.ts';
 import { displayName } from '../postgres/identifier.ts';
 import { readServerFacts } from '../postgres/server.ts';
 import { TypeCatalog } from '../postgres/type-catalog.ts';
-import { catalogRelation } from './catalog-relation.ts';
+import { catalogRelation } from '../postgres/catalog-relation.ts';
 
 /** Every entry against every table that it takes: columns, expressions and their types, keys, schemas, modules. */
 export async function checkMapping(client: pg.ClientBase, loaded: LoadedConfig): Promise<Finding[]> {

@@ -7,7 +7,7 @@ import { textTypes } from '../postgres/connection.ts';
 import { displayName, qualifiedName, quoteIdentifier } from '../postgres/identifier.ts';
 import { sqlStateOf, toDatabaseError } from '../postgres/sqlstate.ts';
 import type { CatalogTable } from '../postgres/table.ts';
-import { catalogRelation, publishedColumns } from './catalog-relation.ts';
+import { catalogRelation, publishedColumns } from '../postgres/catalog-relation.ts';
 
 export type PreviewOperation = 'insert' | 'update' | 'delete';
 

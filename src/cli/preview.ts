@@ -15,7 +15,7 @@ import { readServerFacts } from '../postgres/server.ts';
 import type { CatalogTable } from '../postgres/table.ts';
 import { TypeCatalog } from '../postgres/type-catalog.ts';
 import { connectionOf } from '../worker.ts';
-import { catalogRelation, publishedColumns } from './catalog-relation.ts';
+import { catalogRelation, publishedColumns } from '../postgres/catalog-relation.ts';
 import { type CommandContext, ExitCode, loadFor } from './context.ts';
 import { count, type Output } from './output.ts';
 import { changesOf, type PreviewOperation, type PreviewRows, readRows } from './preview-rows.ts';

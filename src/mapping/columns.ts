@@ -53,9 +53,10 @@ export function tableColumns(options: {
   const masks = masksOf(entry, problems);
   const maskedAlready: MaskedAlready = { columns: undefined };
 
-  // A vanished column here is a problem too: it may have been renamed, and would leave under its new name unmasked.
+  // A vanished column here is a problem too: it may have been renamed, and would leave under its new name unmasked. With a column list
+  // the stream never has it, under no name.
   entry.exclude.forEach((name, index) => {
-    if (!names.has(name)) problems.unknownColumn(name, ['exclude', index], names);
+    if (!names.has(name) && !entry.columnList) problems.unknownColumn(name, ['exclude', index], names);
   });
   for (const name of Object.keys(entry.mask)) {
     if (!names.has(name)) problems.unknownColumn(name, ['mask', name], names);

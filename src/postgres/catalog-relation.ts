@@ -1,5 +1,5 @@
 import type { Relation } from '../core/change.ts';
-import type { CatalogColumn, CatalogTable } from '../postgres/table.ts';
+import type { CatalogColumn, CatalogTable } from './table.ts';
 
 /** Stored generated columns are in the WAL stream since PostgreSQL 18, virtual ones never. */
 const GENERATED_COLUMNS_SINCE = 180_000;
