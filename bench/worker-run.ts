@@ -42,7 +42,10 @@ async function run(job: WorkerRunJob): Promise<WorkerRun> {
     log,
     publisher: meter.around(job.endpoint === undefined ? acceptAll : eventBridgeAt(job.endpoint, { job, log })),
   });
-  const result = await meter.done;
+  const halted = worker.halted.then((error) => {
+    throw error;
+  });
+  const result = await Promise.race([meter.done, halted]);
   await worker.stop();
   return result;
 }

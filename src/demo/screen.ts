@@ -36,6 +36,9 @@ const COLOURS: Readonly<Record<string, string>> = {
   ProductPriceChanged: '\u001B[33m',
 };
 
+/** Too many to look at, and told by their order. */
+const QUIET: ReadonlySet<string> = new Set(['OrderLineAdded', 'OrderLineRemoved']);
+
 /** Events that a person can follow; the others are in the numbers. */
 const SHOWN_PER_SECOND = 4;
 
@@ -48,6 +51,7 @@ function liveScreen(out: NodeJS.WriteStream): Screen {
   const coloured = (process.env['NO_COLOR'] ?? '') === '';
   const paint = (code: string, text: string) => (coloured ? `${code}${text}${RESET}` : text);
   const rate = meter();
+  const names = new Map<string, string>();
   let line = '';
   let shown = 0;
   let second = 0;
@@ -55,20 +59,21 @@ function liveScreen(out: NodeJS.WriteStream): Screen {
   return {
     say: above,
     event(envelope) {
+      remember(names, envelope);
+      if (QUIET.has(envelope['detail-type'])) return;
       const now = Math.floor(performance.now() / 1_000);
       if (now !== second) [second, shown] = [now, 0];
       if ((shown += 1) > SHOWN_PER_SECOND) return;
       const type = envelope['detail-type'];
       const time = envelope.detail.metadata.transaction.committedAt.slice(11, 23);
-      above(`  ${paint(DIM, time)}  ${paint(COLOURS[type] ?? DIM, type.padEnd(20))} ${story(envelope)}`);
+      above(`  ${paint(DIM, time)}  ${paint(COLOURS[type] ?? DIM, type.padEnd(20))} ${story(envelope, names)}`);
     },
     numbers(now) {
-      const missing = now.missing === 0 ? paint(DIM, 'none on the way') : `${now.missing} on the way`;
       line = [
         paint(BOLD, ` ${rate(now.received).toFixed(0).padStart(4)} events/s`),
         `commit → bus ${paint(BOLD, now.latencyMs === undefined ? '–' : `${now.latencyMs.toFixed(1)} ms`)}`,
         `${now.changes} changes → ${now.received} events`,
-        missing,
+        paint(DIM, `${now.missing} on the way`),
         paint(DIM, now.state),
       ].join(paint(DIM, '  │  '));
       out.write(`${CLEAR_LINE}${line}`);
@@ -110,26 +115,31 @@ function meter(): (count: number) => number {
   };
 }
 
-/** What happened, in a few words. All of it comes from the event: nothing is looked up. */
-function story({ 'detail-type': type, detail: { data } }: Envelope): string {
+/** Customers by their names, as their own events told them: all that is shown comes from events, nothing is looked up. */
+function remember(names: Map<string, string>, { detail: { data } }: Envelope): void {
+  const { customerId, name } = data;
+  if (typeof customerId === 'string' && typeof name === 'string') names.set(customerId, name);
+}
+
+/** What happened, in a few words. */
+function story({ 'detail-type': type, detail: { data } }: Envelope, names: ReadonlyMap<string, string>): string {
   const field = (name: string): string => {
     const value = data[name];
     return typeof value === 'string' || typeof value === 'number' ? `${value}` : '–';
   };
+  const customer = names.get(field('customerId')) ?? 'somebody';
   switch (type) {
     case 'CustomerSignedUp':
       return `${field('name')} in ${field('city')}`;
     case 'CustomerChanged':
       return `${field('name')} is ${field('tier')}`;
     case 'CustomerForgotten':
-      return `customer ${field('customerId').slice(0, 8)}`;
+      return customer;
     case 'ProductPriceChanged':
       return `${field('name')} now ${field('price')}`;
-    case 'OrderLineAdded':
-      return `order ${field('orderId')}: ${field('quantity')} × ${field('sku')} = ${field('amount')}`;
     case 'PaymentReceived':
       return `order ${field('orderId')}: ${field('amount')} by ${field('method')}${data['card'] == null ? '' : ` ${field('card')}`}`;
     default:
-      return `order ${field('orderId')}`;
+      return `order ${field('orderId')} of ${customer}`;
   }
 }
