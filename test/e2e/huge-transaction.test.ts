@@ -7,10 +7,10 @@ import { isStreaming, spawnWorker, type WorkerProcess } from '../support/worker-
 /** BANYAN_TEST_HUGE_ROWS makes it smaller, for a machine that is in a hurry. */
 const ROWS = Number(process.env['BANYAN_TEST_HUGE_ROWS'] ?? 2_000_000);
 /** Every row is streamed and mapped; one of so many makes an event, or sending them would take minutes. */
-const ROWS_PER_EVENT = 20;
+const ROWS_PER_EVENT = 25;
 const EVENTS = ROWS / ROWS_PER_EVENT;
 /** After how many events of its own each worker is killed: they are the transaction's first ones again and again. */
-const KILL_AFTER = [EVENTS * 0.05, EVENTS * 0.3, EVENTS * 0.01];
+const KILL_AFTER = [EVENTS * 0.04, EVENTS * 0.1, EVENTS * 0.01];
 const MEMORY_LIMIT = 250_000_000;
 /** Node.js collects late where the machine has much memory: a container's limit, said to it. */
 const HEAP_LIMITS = ['--max-old-space-size=160', '--max-semi-space-size=16'];
