@@ -77,13 +77,11 @@ export function createPool(
   const config = clientConfig(settings);
   // A pool reads its URL with the first query; a client does at once, and so tells now what is wrong with it.
   guarded(() => new pg.Client(config));
-  const { statementTimeoutMs = 30_000 } = settings;
   const pool = new pg.Pool({
     ...config,
     max: options.max ?? 4,
     idleTimeoutMillis: 30_000,
-    // The server would have ended the statement by then: there is no server behind the connection any more.
-    ...(statementTimeoutMs > 0 ? { query_timeout: statementTimeoutMs + ANSWER_GRACE_MS } : {}),
+    ...answerLimit(settings),
   });
   const lost = (error: unknown) => {
     const { kind, message, code } = toDatabaseError(error, 'a pooled connection was lost');
@@ -92,6 +90,14 @@ export function createPool(
   pool.on('error', lost);
   pool.on('connect', (client) => client.on('error', lost));
   return pool;
+}
+
+/**
+ * Ends a query that the server would have ended itself by then: there is no server behind the connection any more. Without it, a half-open
+ * connection keeps whoever asked until TCP gives up, a quarter of an hour later.
+ */
+export function answerLimit({ statementTimeoutMs = 30_000 }: ConnectionSettings): { readonly query_timeout?: number } {
+  return statementTimeoutMs > 0 ? { query_timeout: statementTimeoutMs + ANSWER_GRACE_MS } : {};
 }
 
 /** One connected client, with an error listener; errors surface in its queries. The caller ends it. */

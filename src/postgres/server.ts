@@ -3,7 +3,7 @@ import pg from 'pg';
 import { BanyanError } from '../core/errors.ts';
 import type { Finding } from '../core/finding.ts';
 import { type Lsn, parseLsn } from '../core/lsn.ts';
-import { type ConnectionSettings, replicationClientConfig, textTypes } from './connection.ts';
+import { answerLimit, type ConnectionSettings, replicationClientConfig, textTypes } from './connection.ts';
 import { poolerError, toDatabaseError } from './sqlstate.ts';
 import { parseTimelineHistory, type Timelines } from './timeline.ts';
 
@@ -54,7 +54,11 @@ export async function withReplicationClient<T>(
 ): Promise<T> {
   signal?.throwIfAborted();
   const socket = new Socket();
-  const client = new pg.Client({ ...replicationClientConfig(settings), stream: () => socket });
+  const client = new pg.Client({
+    ...replicationClientConfig(settings),
+    ...answerLimit(settings),
+    stream: () => socket,
+  });
   // What is lost also fails the query that runs; without a listener it would end the process.
   client.on('error', () => undefined);
   const abort = () => socket.destroy();
