@@ -56,8 +56,17 @@ export function idSuffix(ordinal: number, eventIndex: number): string {
 
 /** Ten digits of ordinal, two of event index. */
 export function sequenceSuffix(ordinal: number, eventIndex: number): string {
-  return `${`${ordinal + 10_000_000_000}`.slice(1)}-${eventIndex < 10 ? `0${eventIndex}` : eventIndex}`;
+  const digits = `${ordinal}`;
+  // Padded from a table: a sum above 2^31 would leave the engine's small integers, which costs more than the rest of the event's id.
+  return (
+    (ZEROS[digits.length] ?? '') +
+    digits +
+    (eventIndex === 0 ? '-00' : eventIndex < 10 ? `-0${eventIndex}` : `-${eventIndex}`)
+  );
 }
+
+/** By the length of what they are put before, up to ten digits together. */
+const ZEROS = Array.from({ length: 11 }, (_, length) => '0'.repeat(10 - length));
 
 /** One change makes at most this many events: the sequence has two digits for them. */
 export const MAX_EVENTS_PER_CHANGE = 100;

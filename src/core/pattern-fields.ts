@@ -18,7 +18,12 @@ export interface FieldPath {
   readonly name: string;
   readonly length: number;
   /** By the number of segments consumed: the keys that may come next, and the number of segments consumed behind each. */
-  readonly steps: readonly (readonly { readonly key: string; readonly next: number }[])[];
+  readonly steps: readonly (readonly FieldStep[])[];
+}
+
+interface FieldStep {
+  readonly key: string;
+  readonly next: number;
 }
 
 export function fieldPath(name: string): FieldPath {
@@ -39,8 +44,8 @@ export function collectFields(event: object, path: FieldPath): readonly Field[] 
   const rest: Place[] = [];
   let place: Place | undefined = { value: event, at: 0, membership: undefined };
   while (place !== undefined) {
-    const { value, at, membership } = place as Place;
-    place = undefined as Place | undefined;
+    const { value, at, membership }: Place = place;
+    place = undefined;
     if (typeof value !== 'object' || value === null) {
       if (at === path.length) fields.push({ value: value as Scalar, membership });
     } else if (Array.isArray(value)) {
@@ -54,9 +59,9 @@ export function collectFields(event: object, path: FieldPath): readonly Field[] 
         }
       }
     } else if (at < path.length) {
-      const steps = path.steps[at] ?? [];
+      const steps: readonly FieldStep[] = path.steps[at] ?? [];
       for (let index = 0; index < steps.length; index++) {
-        const step = steps[index];
+        const step: FieldStep | undefined = steps[index];
         if (step === undefined || !Object.hasOwn(value, step.key)) continue;
         if (place !== undefined) rest.push(place);
         place = { value: (value as Readonly<Record<string, unknown>>)[step.key], at: step.next, membership };

@@ -158,7 +158,7 @@ function keyColumns(options: AnalyseOptions, { columns, problems }: Resolver): r
 function resourcePlans(entry: TableCapture, resolver: Resolver): readonly TextPlan[] | undefined {
   const { resources } = entry;
   if (resources === undefined) return undefined;
-  if (!Array.isArray(resources)) return [textPlan(resources as TextTemplate, ['resources'], resolver)];
+  if (!Array.isArray(resources)) return [textPlan(resources, ['resources'], resolver)];
   return resources.map((resource, index) => textPlan(resource, ['resources', index], resolver));
 }
 
@@ -260,7 +260,7 @@ function textPlan(template: TextTemplate, path: Path, resolver: Resolver): TextP
 
 function compile(source: string, path: Path, resolver: Resolver): Expression | undefined {
   resolver.expressions += 1;
-  const compiled = resolver.scope.compile(source);
+  const compiled = resolver.scope.compile(source, resolver.problems.pathOf(path));
   if (compiled.ok) {
     if (compiled.expression.uses.old && !resolver.full) needsFull('old', path, resolver);
     return compiled.expression;

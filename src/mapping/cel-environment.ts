@@ -140,7 +140,7 @@ export function usesOf(root: ASTNode): ExpressionUses {
     if (!isNode(node)) return;
     if ((node.op === '.' || node.op === '[]') && isVariable(node.args[0])) {
       const [variable, key] = node.args;
-      const name = variable.args as 'row' | 'old';
+      const name = variable.args;
       old ||= name === 'old';
       const column =
         typeof key === 'string' ? key : key.op === 'value' && typeof key.args === 'string' ? key.args : undefined;

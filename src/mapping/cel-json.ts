@@ -48,9 +48,14 @@ function object(value: object, options: CelJsonOptions): string {
   }
   // Unsigned integers and durations: CEL has a text for both, and it is what protobuf's JSON has.
   const { constructor } = value;
-  if (constructor.name === 'UnsignedInt') return integer(BigInt(`${value as { toString(): string }}`), options);
-  if (constructor.name === 'Duration') return `"${value as { toString(): string }}"`;
+  if (constructor.name === 'UnsignedInt') return integer(BigInt(celText(value)), options);
+  if (constructor.name === 'Duration') return `"${celText(value)}"`;
   throw new BanyanError('mapping-failed', `the expression gave a ${constructor.name}, which JSON has no form for`);
+}
+
+/** Both classes of the library say their CEL text by `toString`, which their types do not show. */
+function celText(value: object): string {
+  return (value as { toString(): string }).toString();
 }
 
 function integer(value: bigint, options: CelJsonOptions): string {

@@ -314,7 +314,7 @@ function compileRule(rule: RulePlan, options: CompileOptions): CompiledRule {
     changed: rule.changed?.map(({ index }) => index),
     source: typeof source === 'string' ? source : undefined,
     detailType: rule.detailType,
-    headBytes: isStatic ? headBytesOf(source, rule.detailType as string, NO_RESOURCES) : undefined,
+    headBytes: isStatic ? headBytesOf(source, rule.detailType, NO_RESOURCES) : undefined,
     detail: detailWriter(rule.fields, entry.numbers),
     hasExpressions: rule.fields.some(({ kind }) => kind === 'expression'),
     contract,

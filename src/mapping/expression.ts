@@ -40,7 +40,8 @@ export type CompiledExpression =
 
 /** Expressions over the rows of one relation. */
 export interface ExpressionScope {
-  compile(source: string): CompiledExpression;
+  /** `path` is where the expression stands in the configuration; it leads the message of what fails later. */
+  compile(source: string, path: string): CompiledExpression;
   /** Sets what `row`, `old`, `op` and `table` are for the next evaluations. `fallback` holds what `row` did not send and is known anyway. */
   load(change: ScopeChange): void;
 }
@@ -83,7 +84,7 @@ export function expressionScope(options: {
       old.load(change.old, undefined);
       variables.op = change.operation;
     },
-    compile(source) {
+    compile(source, path) {
       environments ??= {
         strict: rowEnvironment(Array.from(columns, ([name, { celType }]) => [name, celType])),
         lenient: rowEnvironment(Array.from(columns, ([name]) => [name, 'dyn'])),
@@ -108,7 +109,7 @@ export function expressionScope(options: {
           return run(variables) as unknown;
         } catch (error) {
           if (isAbsence(error)) return row.missed || old.missed ? ABSENT_VALUE : NULL_VALUE;
-          throw evaluationFailure(error);
+          throw evaluationFailure(error, { source, path });
         }
       };
       return { ok: true, expression: { source, type: checked.type ?? 'dyn', uses, bigIntegers, evaluate } };
@@ -169,17 +170,20 @@ function isAbsence(error: unknown): boolean {
 }
 
 /** The library's own message may hold a value of the row, so only its code and place are kept. */
-function evaluationFailure(error: unknown): BanyanError {
+function evaluationFailure(error: unknown, where: { readonly source: string; readonly path: string }): BanyanError {
+  let reason: string;
   if (error instanceof EvaluationError) {
-    const place = error.range === undefined ? '' : ` at offset ${error.range.start}`;
-    return new BanyanError('mapping-failed', `the expression failed with ${error.code}${place}`);
+    const place = error.range === undefined ? '' : ` at ${positionText(where.source, error.range.start)}`;
+    reason = `failed${place} with ${error.code}`;
+  } else if (error instanceof RangeError) {
+    // Ours, from the functions of decimals: their messages hold no values.
+    reason = `failed: ${error.message}`;
+  } else {
+    reason = `failed with ${error instanceof Error ? error.name : typeof error}`;
   }
-  // Ours, from the functions of decimals: their messages hold no values.
-  if (error instanceof RangeError) return new BanyanError('mapping-failed', `the expression failed: ${error.message}`);
-  return new BanyanError(
-    'mapping-failed',
-    `the expression failed with ${error instanceof Error ? error.name : typeof error}`,
-  );
+  return new BanyanError('mapping-failed', `${where.path}: the expression ${reason}`, {
+    context: { path: where.path },
+  });
 }
 
 /**

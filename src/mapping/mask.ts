@@ -12,17 +12,13 @@ const LAST4_MIN_LENGTH = 8;
  * trying all values. `last4` shows the last four characters of a text of eight or more, nothing of a shorter one.
  */
 export function masker(mask: Mask, maskKey: string | undefined): (text: string) => string {
-  switch (mask) {
-    case 'redact':
-      return () => '[redacted]';
-    case 'last4':
-      return (text) => {
-        const characters = Array.from(text);
-        return characters.length < LAST4_MIN_LENGTH ? '****' : `****${characters.slice(-4).join('')}`;
-      };
-    case 'hash': {
-      if (maskKey === undefined) throw new TypeError('a hash needs the mask key');
-      return (text) => createHmac('sha256', maskKey).update(text).digest('hex').slice(0, HASH_HEX_DIGITS);
-    }
+  if (mask === 'redact') return () => '[redacted]';
+  if (mask === 'last4') {
+    return (text) => {
+      const characters = Array.from(text);
+      return characters.length < LAST4_MIN_LENGTH ? '****' : `****${characters.slice(-4).join('')}`;
+    };
   }
+  if (maskKey === undefined) throw new TypeError('a hash needs the mask key');
+  return (text) => createHmac('sha256', maskKey).update(text).digest('hex').slice(0, HASH_HEX_DIGITS);
 }

@@ -75,7 +75,7 @@ const parseVerbatim = JSON.parse as (
   text: string,
   reviver: (key: string, value: unknown, context: { readonly source?: string }) => unknown,
 ) => unknown;
-const rawJson = (JSON as unknown as { rawJSON(text: string): object }).rawJSON;
+const rawJson = (text: string): object => (JSON as unknown as { rawJSON(text: string): object }).rawJSON(text);
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
