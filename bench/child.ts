@@ -27,8 +27,8 @@ export function measure(): () => Usage {
 }
 
 /** Runs a file of this folder that calls `serveJob` where it is the main one; resolves with what it answers. */
-export async function runInChild<Result>(file: string, job: object): Promise<Result> {
-  const child = startChild(file);
+export async function runInChild<Result>(file: string, job: object, flags: readonly string[] = []): Promise<Result> {
+  const child = startChild(file, flags);
   try {
     child.send(job);
     const [answer] = (await Promise.race([
@@ -45,8 +45,9 @@ export async function runInChild<Result>(file: string, job: object): Promise<Res
 }
 
 /** Starts a file of this folder, which knows by `import.meta.main` that it is to serve. */
-export function startChild(file: string): ChildProcess {
+export function startChild(file: string, flags: readonly string[] = []): ChildProcess {
   return fork(fileURLToPath(new URL(file, import.meta.url)), {
+    execArgv: [...flags],
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
 }

@@ -3,7 +3,7 @@ import { loadedDatabase, PUBLICATION, TABLE, type BenchDatabase, type Load } fro
 import { rawStream } from './raw-stream.ts';
 import type { BenchOptions, BenchReport } from './report.ts';
 import { alternate, median, rounded } from './statistics.ts';
-import { workerRun, type WorkerRun } from './worker-run.ts';
+import { WORKER_FLAGS, workerRun, type WorkerRun } from './worker-run.ts';
 
 /** Runs `use` with a slot at the start of the load, and drops it. */
 export async function withSlot<T>(database: BenchDatabase, use: (slot: string) => Promise<T>): Promise<T> {
@@ -85,6 +85,7 @@ export async function compare(comparison: Comparison, { progress }: BenchOptions
     eventsPerRequest: median(a.map((run) => run.batchSize)),
     rows,
     runs,
+    workerFlags: WORKER_FLAGS.join(' '),
   };
 }
 

@@ -6,7 +6,7 @@ import { startStub } from '../eventbridge-stub.ts';
 import { rawLatency } from '../raw-latency.ts';
 import type { Scenario } from '../report.ts';
 import { quantile, rounded } from '../statistics.ts';
-import { workerRun } from '../worker-run.ts';
+import { WORKER_FLAGS, workerRun } from '../worker-run.ts';
 
 const PER_SECOND = 200;
 /** Transactions at the start that only wake everything up; the worker connects meanwhile. */
@@ -52,6 +52,7 @@ export const latency: Scenario = async ({ rows = 20 * PER_SECOND, progress }) =>
         referenceP99Ms: rounded(quantile(commits, 0.99)),
         transactionsPerSecond: PER_SECOND,
         rows,
+        workerFlags: WORKER_FLAGS.join(' '),
       };
     }),
   );
