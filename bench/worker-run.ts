@@ -32,7 +32,7 @@ export interface WorkerRun extends Usage {
  * V8 takes a share of the machine's memory as leave to grow, and collects garbage late on a large one. With these limits (a container's memory
  * limit does the same) the peak says what the worker needs; they are the same in every scenario, and speed is measured under them.
  */
-export const WORKER_FLAGS = ['--max-old-space-size=128', '--max-semi-space-size=8'] as const;
+export const WORKER_FLAGS = ['--max-old-space-size=256', '--max-semi-space-size=8'] as const;
 
 /** The whole worker, as `banyan run` starts it, in a process of its own; measured from the first event that it sends to the last that is accepted. */
 export function workerRun(job: WorkerRunJob): Promise<WorkerRun> {
