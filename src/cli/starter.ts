@@ -50,7 +50,7 @@ export function starterConfig(options: StarterOptions): string {
     'capture:',
     ...usable.flatMap(entryLines),
     ...others.flatMap(obstacleLines),
-    '  # Ready-made events, which the application writes with pg_logical_emit_message(true, \'outbox\', \'{"detailType": …, "detail": …}\'):',
+    '  # Ready-made events, which the application writes with pg_logical_emit_message(true, \'outbox\', \'{"detail-type": …, "detail": …}\'):',
     '  # - messages: outbox',
     '',
   ].join('\n');
