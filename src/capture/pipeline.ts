@@ -4,7 +4,7 @@ import { BanyanError, toBanyanError } from '../core/errors.ts';
 import { type Event, MAX_EVENTS_PER_CHANGE } from '../core/event.ts';
 import type { Lsn } from '../core/lsn.ts';
 import type { Mapper } from '../mapping/mapper.ts';
-import type { StreamItem } from '../postgres/replication-stream.ts';
+import type { StreamItem } from '../postgres/stream-options.ts';
 import { type ForwardDelivery, forwardDelivery, type Source } from './delivery.ts';
 import type { Holding } from './holding.ts';
 import type { Ledger, LedgerTransaction } from './ledger.ts';

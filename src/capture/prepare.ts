@@ -9,13 +9,8 @@ import { type ResolvedTables, resolveTables } from '../postgres/catalog.ts';
 import type { ConnectionSettings } from '../postgres/connection.ts';
 import { compareTables, gapError, type GapReport } from '../postgres/gap.ts';
 import { isPattern, parseTableName } from '../postgres/identifier.ts';
-import {
-  applyPublication,
-  planPublication,
-  publicationTargets,
-  readMembership,
-  readPublication,
-} from '../postgres/publication.ts';
+import { applyPublication, planPublication, publicationTargets } from '../postgres/publication.ts';
+import { readMembership, readPublication } from '../postgres/publication-catalog.ts';
 import { identifyServer, type Server } from '../postgres/server.ts';
 import { classifySlot, type SlotVerdict } from '../postgres/slot-verdict.ts';
 import { createSlot, describeBlocker, observeSlot } from '../postgres/slot.ts';

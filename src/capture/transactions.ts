@@ -1,7 +1,7 @@
 import type { Change, Relation, RowOperation, TransactionHeader, Tuple } from '../core/change.ts';
 import { BanyanError } from '../core/errors.ts';
 import type { Lsn } from '../core/lsn.ts';
-import type { StreamItem } from '../postgres/replication-stream.ts';
+import type { StreamItem } from '../postgres/stream-options.ts';
 
 /** What the assembler says, in the order of the stream. */
 export interface TransactionMarks {

@@ -4,7 +4,7 @@ import { type Config, publicationName } from '../config/schema.ts';
 import { BanyanError } from '../core/errors.ts';
 import { resolveTables } from '../postgres/catalog.ts';
 import { withClient } from '../postgres/connection.ts';
-import { readPublication } from '../postgres/publication.ts';
+import { readPublication } from '../postgres/publication-catalog.ts';
 import { readServerFacts } from '../postgres/server.ts';
 import { connectionOf } from '../worker.ts';
 import { type CommandContext, ExitCode, loadFor } from './context.ts';

@@ -2,7 +2,8 @@ import { type Config, publicationName, slotName } from '../config/schema.ts';
 import type { ResolvedTables } from '../postgres/catalog.ts';
 import { displayName, qualifiedName, quoteIdentifier, quoteLiteral } from '../postgres/identifier.ts';
 import { shellWord } from './starter.ts';
-import { planPublication, type Publication, publicationTargets } from '../postgres/publication.ts';
+import type { Publication } from '../postgres/publication-catalog.ts';
+import { planPublication, publicationTargets } from '../postgres/publication.ts';
 
 /** Since PostgreSQL 16 whoever makes a role administers it, and still may not become it. */
 const SET_OPTION_SINCE = 160_000;

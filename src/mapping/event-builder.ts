@@ -1,7 +1,7 @@
 import { BanyanError } from '../core/errors.ts';
 import { idSuffix, sequenceSuffix, type Event } from '../core/event.ts';
 import { MAX_DETAIL_TYPE_LENGTH } from './event-name.ts';
-import type { TransactionText } from './transaction-text.ts';
+import { NOTHING_UNAVAILABLE, type TransactionText } from './transaction-text.ts';
 
 /** What one event consists of, the way the hot path has it: mostly text that is ready. */
 export interface EventParts {
@@ -14,7 +14,7 @@ export interface EventParts {
   readonly resources: readonly string[];
   /** UTF-8 bytes of source, detail-type and resources together with the 14 that EventBridge counts for Time. */
   readonly headBytes: number;
-  /** Metadata between sequence and transaction, with a comma at its start and end: `,"operation":"insert",…,` */
+  /** Metadata between the sequence's digits and the transaction: `","operation":"insert",…,` */
   readonly before: string;
   /** Metadata after the transaction, with a comma at its start: `,"unavailable":[],"origin":"legacy"` */
   readonly after: string;
@@ -26,15 +26,17 @@ export interface EventParts {
 }
 
 export function buildEvent(parts: EventParts): Event {
-  const { transaction, ordinal, index } = parts;
-  const id = transaction.idPrefix + idSuffix(ordinal, index);
-  const sequence = transaction.sequencePrefix + sequenceSuffix(ordinal, index);
-  const detail =
-    `{"metadata":{"id":"${id}","sequence":"${sequence}"${parts.before}${transaction.json}${parts.after}},"data":${parts.data}` +
-    (parts.previous === undefined ? '}' : `,"previous":${parts.previous}}`);
+  const { transaction } = parts;
+  const idEnd = idSuffix(parts.ordinal, parts.index);
+  const sequenceEnd = sequenceSuffix(parts.ordinal, parts.index);
+  const head = transaction.idHead + idEnd + transaction.sequenceHead + sequenceEnd + parts.before;
+  const tail =
+    parts.after === NOTHING_UNAVAILABLE ? transaction.plainTail : `${transaction.json}${parts.after}},"data":`;
+  const end = parts.previous === undefined ? '}' : `,"previous":${parts.previous}}`;
+  const detail = head + tail + parts.data + end;
   return {
-    id,
-    sequence,
+    id: transaction.idPrefix + idEnd,
+    sequence: transaction.sequencePrefix + sequenceEnd,
     source: parts.source,
     detailType: parts.detailType,
     timeSeconds: transaction.timeSeconds,

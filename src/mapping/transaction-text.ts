@@ -2,12 +2,19 @@ import type { TransactionHeader } from '../core/change.ts';
 import { formatMicros, idPrefix, sequencePrefix, type StreamIdentity } from '../core/event.ts';
 import { formatLsn } from '../core/lsn.ts';
 
+export const NOTHING_UNAVAILABLE = ',"unavailable":[],"origin":"legacy"';
+
 /** What all events of one transaction have in common, as text. */
 export interface TransactionText {
   readonly idPrefix: string;
   readonly sequencePrefix: string;
+  /** The detail up to the id's ordinal, and from there to the sequence's ordinal. */
+  readonly idHead: string;
+  readonly sequenceHead: string;
   /** `"transaction":{…}` */
   readonly json: string;
+  /** From the transaction to the data, where nothing is changed or unavailable. */
+  readonly plainTail: string;
   readonly timeSeconds: number;
 }
 
@@ -18,10 +25,16 @@ export function transactionTexts(identity: StreamIdentity): (transaction: Transa
   return (transaction) => {
     if (transaction === last && text !== undefined) return text;
     last = transaction;
+    const ids = idPrefix(identity, transaction);
+    const sequences = sequencePrefix(identity, transaction);
+    const json = `"transaction":{"id":${transaction.xid},"lsn":"${formatLsn(transaction.commitLsn)}","committedAt":"${formatMicros(transaction.committedAtMicros)}"}`;
     text = {
-      idPrefix: idPrefix(identity, transaction),
-      sequencePrefix: sequencePrefix(identity, transaction),
-      json: `"transaction":{"id":${transaction.xid},"lsn":"${formatLsn(transaction.commitLsn)}","committedAt":"${formatMicros(transaction.committedAtMicros)}"}`,
+      idPrefix: ids,
+      sequencePrefix: sequences,
+      idHead: `{"metadata":{"id":"${ids}`,
+      sequenceHead: `","sequence":"${sequences}`,
+      json,
+      plainTail: `${json}${NOTHING_UNAVAILABLE}},"data":`,
       timeSeconds: Number(transaction.committedAtMicros / 1_000_000n),
     };
     return text;

@@ -2,45 +2,17 @@ import { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import type pg from 'pg';
 import plr from 'pg-logical-replication';
-import type { Logger } from 'pino';
 import { BanyanError } from '../core/errors.ts';
 import { formatLsn, type Lsn, maxLsn, parseLsn, ZERO_LSN } from '../core/lsn.ts';
 import { Channel } from '../flow/channel.ts';
 import { within } from '../flow/within.ts';
-import { type ConnectionSettings, replicationClientConfig } from './connection.ts';
+import { replicationClientConfig } from './connection.ts';
 import { quoteIdentifier, quoteLiteral } from './identifier.ts';
 import { createDecoder, type PgoutputDecoder } from './pgoutput/decode.ts';
-import type { PgoutputMessage } from './pgoutput/messages.ts';
 import { sessionFacts } from './session-facts.ts';
 import { refusesNewSessions, ShutdownWatch } from './shutdown-watch.ts';
 import { toDatabaseError } from './sqlstate.ts';
-
-/** What the server says of its position, behind everything that it had sent before. */
-export interface KeepaliveItem {
-  readonly kind: 'keepalive';
-  /** Everything that ends before this has been sent. */
-  readonly walEnd: Lsn;
-}
-
-export type StreamItem = PgoutputMessage | KeepaliveItem;
-
-export interface ReplicationStreamOptions {
-  readonly connection: ConnectionSettings;
-  readonly slot: string;
-  readonly publication: string;
-  /** The end of what is settled: everything before it may be forgotten by the server. ZERO_LSN: nothing yet. */
-  readonly watermark: () => Lsn;
-  /** Stops the intake. The connection stays for the last status updates until `close`. */
-  readonly signal: AbortSignal;
-  readonly log: Logger;
-  /** Default 2,000, and never more than a third of `wal_sender_timeout`. */
-  readonly statusIntervalMs?: number;
-  /** Silence, while every status update asks for a reply, after which the connection is given up. Default: `wal_sender_timeout`, else 60,000. */
-  readonly replyTimeoutMs?: number;
-  /** Items and bytes that may wait for the consumer before the socket is paused. */
-  readonly highItems?: number;
-  readonly highBytes?: number;
-}
+import type { ReplicationStreamOptions, StreamItem } from './stream-options.ts';
 
 /** Every status update that is not the timer's waits this long behind the last one. */
 const STATUS_GAP_MS = 100;

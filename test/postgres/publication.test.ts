@@ -8,9 +8,8 @@ import {
   planPublication,
   type PublicationPlan,
   publicationTargets,
-  readMembership,
-  readPublication,
 } from '../../src/postgres/publication.ts';
+import { readMembership, readPublication } from '../../src/postgres/publication-catalog.ts';
 import { readServerFacts } from '../../src/postgres/server.ts';
 
 type Entry = string | Record<string, unknown>;

@@ -3,12 +3,8 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { BanyanError } from '../../src/core/errors.ts';
 import { formatLsn, type Lsn, parseLsn, ZERO_LSN } from '../../src/core/lsn.ts';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
-import {
-  openReplicationStream,
-  type ReplicationStream,
-  type ReplicationStreamOptions,
-  type StreamItem,
-} from '../../src/postgres/replication-stream.ts';
+import { openReplicationStream, type ReplicationStream } from '../../src/postgres/replication-stream.ts';
+import type { ReplicationStreamOptions, StreamItem } from '../../src/postgres/stream-options.ts';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 
 const log = pino({ level: 'silent' });

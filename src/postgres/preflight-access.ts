@@ -1,0 +1,54 @@
+import type pg from 'pg';
+import type { Finding } from '../core/finding.ts';
+import type { ResolvedTables } from './catalog.ts';
+import type { ConnectionSettings } from './connection.ts';
+import { displayName, qualifiedName, quoteIdentifier } from './identifier.ts';
+import { type ServerFacts, withReplicationClient } from './server.ts';
+import { toDatabaseError } from './sqlstate.ts';
+
+/** The stream itself needs no SELECT; reading existing rows does. */
+export async function readFindings(client: pg.ClientBase, resolved: ResolvedTables, role: string): Promise<Finding[]> {
+  const needed = new Set(
+    resolved.entries
+      .filter(({ entry }) => entry.backfill || entry.reselectUnavailable)
+      .flatMap(({ tables }) => tables.map((table) => table.oid)),
+  );
+  const { rows } = await client.query<{ oid: number }>(
+    `select oid::int8::float8 as oid from unnest($1::oid[]) as t(oid)
+     where not has_table_privilege(oid, 'select')
+        or not has_schema_privilege((select relnamespace from pg_class c where c.oid = t.oid), 'usage')`,
+    [resolved.tables.map((table) => table.oid)],
+  );
+  const closed = new Set(rows.map((row) => row.oid));
+  return resolved.tables
+    .filter((table) => closed.has(table.oid))
+    .map((table) => ({
+      code: 'TABLE_NOT_READABLE',
+      severity: needed.has(table.oid) ? 'error' : 'warning',
+      subject: displayName(table),
+      message: needed.has(table.oid)
+        ? `role ${role} may not read ${displayName(table)}, which backfill or reselectUnavailable needs`
+        : `role ${role} may not read ${displayName(table)}: \`banyan preview\` and a backfill can not`,
+      remedy: `grant usage on schema ${quoteIdentifier(table.schema)} to ${quoteIdentifier(role)}; grant select on ${qualifiedName(table)} to ${quoteIdentifier(role)};`,
+    }));
+}
+
+export async function replicationFindings(connection: ConnectionSettings, facts: ServerFacts): Promise<Finding[]> {
+  try {
+    await withReplicationClient(connection, (client) => client.query('IDENTIFY_SYSTEM'));
+    return [];
+  } catch (error) {
+    const failure = toDatabaseError(error, 'opening a replication connection');
+    // The role's own findings say it better.
+    if (failure.code === '42501') return [];
+    return [
+      {
+        code: 'REPLICATION_REFUSED',
+        severity: 'error',
+        subject: 'server',
+        message: failure.message,
+        remedy: `allow ${facts.role} to connect to ${facts.database} in pg_hba.conf, and connect to PostgreSQL itself, not to a pooler`,
+      },
+    ];
+  }
+}
