@@ -82,11 +82,15 @@ export class MapperFactory {
     });
   }
 
-  /** As `compile`, for the shape that the table has now: for what comes out of `dead_letter`. */
-  compileNow(tableName: string): readonly Mapper[] {
+  /**
+   * As `compile`, for the shape that the table has now: for what comes out of `dead_letter`. `streamed` is the one that the stream showed
+   * last, which is newer than the catalog was when the session began.
+   */
+  compileNow(tableName: string, streamed?: Relation): readonly Mapper[] {
     const captured = this.captured.find(({ table }) => `${table.schema}.${table.name}` === tableName);
-    const mappers =
-      captured === undefined ? undefined : this.compile(catalogRelation(captured.table, this.#options.versionNumber));
+    const shape =
+      streamed ?? (captured === undefined ? undefined : catalogRelation(captured.table, this.#options.versionNumber));
+    const mappers = shape === undefined ? undefined : this.compile(shape);
     if (mappers === undefined) throw new BanyanError('schema-drift', `${tableName} is not captured any more`);
     return mappers;
   }

@@ -45,7 +45,11 @@ export async function redriveTable(table: string, run: { options: RedriveOptions
       break;
     }
   }
-  routes.release(table);
+  const unfit = routes.release(table);
+  if (unfit !== undefined) {
+    tally.stopped.push({ group: heldGroup(table), letter: undefined, reason: unfit.message });
+    return;
+  }
   await heldTables.clear(table);
   log.info({ table, rows }, 'table released: its changes flow again');
 }

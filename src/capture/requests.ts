@@ -45,7 +45,7 @@ async function answer(request: WorkerRequest, context: RequestContext): Promise<
         log,
         deadLetters: state.deadLetters,
         heldTables: state.held,
-        mappersFor: async (table) => factory.compileNow(table),
+        mappersFor: async (table) => factory.compileNow(table, routes.byTable(table)?.relation),
         mapMessage: (change) => factory.mapMessage(change),
         send: (event) => dispatcher.send(event),
       });

@@ -59,9 +59,13 @@ export class Routes {
     this.#held.set(table, problem);
   }
 
-  /** Lets a table's changes flow again. */
-  release(table: string): void {
-    this.#held.delete(table);
+  /** Lets a table's changes flow again; returns why not, where the shape that the stream showed last can still not be mapped. */
+  release(table: string): BanyanError | undefined {
+    const route = this.byTable(table);
+    // Without mappers its changes would go nowhere, and be confirmed.
+    const error = route?.mappers.length === 0 ? this.update(route.relation) : undefined;
+    if (error === undefined) this.#held.delete(table);
+    return error;
   }
 
   /** Notes a table that is captured, before its first change, so that it shows in the status. */
