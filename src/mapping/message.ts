@@ -4,7 +4,7 @@ import { BanyanError } from '../core/errors.ts';
 import type { Event, StreamIdentity } from '../core/event.ts';
 import { jsonString } from '../postgres/values/json-string.ts';
 import { buildEvent, checkHead, headBytesOf } from './event-builder.ts';
-import { transactionTexts } from './transaction-text.ts';
+import { NOTHING_UNAVAILABLE, transactionTexts } from './transaction-text.ts';
 
 export interface MessageOptions {
   /** Name of the connector. */
@@ -46,8 +46,8 @@ export function mapMessage(change: MessageChange, options: MessageOptions): Even
     detailType,
     resources,
     headBytes: headBytesOf(source, detailType, resources),
-    before: `,"operation":"message","table":${jsonString(`message:${prefix}`)},"key":${keyText === '' ? '{}' : keyText},`,
-    after: ',"unavailable":[],"origin":"legacy"',
+    before: `","operation":"message","table":${jsonString(`message:${prefix}`)},"key":${keyText === '' ? '{}' : keyText},`,
+    after: NOTHING_UNAVAILABLE,
     data: JSON.stringify(detail),
     previous: undefined,
     bus,
