@@ -44,7 +44,7 @@ describe('DDL in mid-stream, with a mapping that names no column', () => {
       update orders set total = 'six' where id = 1`);
     await bed.confirmed();
     const byKey = new Map(
-      bed.events.map(({ metadata, data }) => [`${metadata.operation} ${metadata.key['id']}`, data]),
+      bed.events.map(({ metadata, data }) => [`${metadata.operation} ${String(metadata.key['id'])}`, data]),
     );
     expect(Object.fromEntries(byKey)).toEqual({
       'insert 1': { id: 1, status: 'new', total: 5, secret: 's' },

@@ -200,6 +200,7 @@ describe('a poison row', () => {
     await bed.sql(`insert into orders values (1, 1)`);
     await bed.sql(`select pg_logical_emit_message(true, 'outbox', '{"detail-type":"A","detail":{"n":1},"key":"k"}')`);
     await bed.confirmed();
+    expect(await waitingLetters(bed)).toMatchObject([{ group_key: 'message:outbox' }]);
     expect(bed.events.map(({ detailType }) => detailType).toSorted()).toEqual(['A', 'OrdersInserted']);
   });
 });
