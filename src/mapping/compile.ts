@@ -52,7 +52,7 @@ export function compileMapper(options: CompileOptions): Mapper {
     delete: rules.filter((rule) => rule.operations.includes('delete')),
     truncate: rules.filter((rule) => rule.operations.includes('truncate')),
   };
-  const key = orderingKey(plan.key, columns.all);
+  const key = orderingKey(plan.key, columns.visible);
   const textOf = transactionTexts(options.identity);
   const relaxed = entry.order === 'relaxed';
   const groupPrefix = `${encodePart(relation.schema)}.${encodePart(relation.name)}:`;

@@ -8,7 +8,7 @@ const NO_VALUE = '%00';
 
 /** The key of the rows of one table, as the parts of group and resource and as JSON. */
 export interface OrderingKey {
-  /** Whether the table has no key, and `parts` is a hash of all columns. */
+  /** Whether the table has no key, and `parts` is a hash of all columns that leave. */
   readonly wholeRow: boolean;
   /** Percent-encoded key columns joined by `,`; masked ones as their hash. `fallback` holds what `row` did not send. */
   parts(row: Tuple, fallback: Tuple | undefined): string;
@@ -20,18 +20,18 @@ export interface OrderingKey {
 
 /**
  * A table with REPLICA IDENTITY FULL and no primary key has no key columns. Its rows are then told apart by a hash of all
- * columns: an update leads from the hash of the old row to that of the new one, like a key update, so that changes of a
+ * columns that leave: an update leads from the hash of the old row to that of the new one, like a key update, so that changes of a
  * row still follow each other. Events of such a table have the key `{}`: consumers can not tell its rows apart.
  */
-export function orderingKey(columns: readonly MappedColumn[], all: readonly MappedColumn[]): OrderingKey {
+export function orderingKey(columns: readonly MappedColumn[], visible: readonly MappedColumn[]): OrderingKey {
   const wholeRow = columns.length === 0;
-  const identifying = wholeRow ? all : columns;
+  const identifying = wholeRow ? visible : columns;
   const fragments = columns.map((column, index) => `${index === 0 ? '{' : ','}${jsonString(column.name)}:`);
   const single = columns.length === 1 ? columns[0] : undefined;
   return {
     wholeRow,
     parts(row, fallback) {
-      if (wholeRow) return hashOf(row, fallback);
+      if (wholeRow) return hashOf(visible, row, fallback);
       if (single !== undefined) return part(single, cellAt(single.index, row, fallback));
       return columns.map((column) => part(column, cellAt(column.index, row, fallback))).join(',');
     },
@@ -76,12 +76,14 @@ export function encodePart(text: string): string {
   return text;
 }
 
-function hashOf(row: Tuple, fallback: Tuple | undefined): string {
+/** Of the texts that may leave, so that a change which comes back from `dead_letter` has the group that it had. */
+function hashOf(columns: readonly MappedColumn[], row: Tuple, fallback: Tuple | undefined): string {
   const hash = createHash('sha256');
-  for (let index = 0; index < row.length; index++) {
-    const cell = cellAt(index, row, fallback);
+  for (const column of columns) {
+    const cell = cellAt(column.index, row, fallback);
+    const text = typeof cell === 'string' ? column.reveal(cell) : undefined;
     // Length first, so that ('a', 'bc') and ('ab', 'c') differ.
-    hash.update(typeof cell === 'string' ? `${cell.length}:${cell}` : '-');
+    hash.update(text === undefined ? '-' : `${text.length}:${text}`);
   }
   return hash.digest('hex').slice(0, 32);
 }
