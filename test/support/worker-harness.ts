@@ -2,9 +2,9 @@ import pg from 'pg';
 import { pino } from 'pino';
 import type { Publisher } from '../../src/bus/publisher.ts';
 import type { UpkeepIntervals } from '../../src/capture/upkeep.ts';
+import { recover } from '../../src/cli/recover.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import type { WorkerState, WorkerStatus } from '../../src/core/status.ts';
-import type { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import { type LocalBus, startLocalBus } from '../../src/local-bus/local-bus.ts';
 import { readState, type State } from '../../src/state/state.ts';
 import { startWorker, type Worker } from '../../src/worker.ts';
@@ -58,6 +58,8 @@ export interface WorkerBed extends AsyncDisposable {
   state(): Promise<State>;
   /** As a command asks the worker: resolves with the answer, rejects with the error that it answered. */
   ask(command: 'redrive' | 'discard', selection: object): Promise<unknown>;
+  /** `banyan recover --accept-gap`. */
+  acceptGap(config: BedConfig): Promise<void>;
   /** Waits until the slot's confirmed position has passed everything that is committed now. */
   confirmed(): Promise<void>;
   /** Waits until at least `count` events of all are there. */
@@ -85,7 +87,13 @@ export interface BedOptions {
   readonly database?: string;
 }
 
-export async function makeBed(server: EmbeddedPostgres, options: BedOptions): Promise<WorkerBed> {
+/** Any PostgreSQL server that a test may make databases on: an embedded one, or one in a container. */
+export interface DatabaseServer {
+  /** Makes an empty database and returns its URL. `options`: of CREATE DATABASE. */
+  createDatabase(name: string, options?: string): Promise<string>;
+}
+
+export async function makeBed(server: DatabaseServer, options: BedOptions): Promise<WorkerBed> {
   const { name } = options;
   const parts = new AsyncDisposableStack();
   const url = await server.createDatabase(name, options.database);
@@ -108,6 +116,16 @@ export async function makeBed(server: EmbeddedPostgres, options: BedOptions): Pr
   };
   const state = () => readState({ pool, connector: name, schema: 'banyan' });
 
+  const configText = (config: BedConfig): string =>
+    JSON.stringify({
+      name,
+      legacy: { url, lockTimeout: '2s', ...config.legacy },
+      bus: { type: 'local', name: BUS, endpoint: bus.url, linger: '1ms', ...config.bus },
+      capture: config.capture,
+      http: { port: 0 },
+      shutdownTimeout: '5s',
+    });
+
   return {
     url,
     slot,
@@ -116,17 +134,7 @@ export async function makeBed(server: EmbeddedPostgres, options: BedOptions): Pr
     sql,
     state,
     async start(config, { dontWait = false, ...started } = {}) {
-      const loaded = await parseConfig(
-        JSON.stringify({
-          name,
-          legacy: { url, lockTimeout: '2s', ...config.legacy },
-          bus: { type: 'local', name: BUS, endpoint: bus.url, linger: '1ms', ...config.bus },
-          capture: config.capture,
-          http: { port: 0 },
-          shutdownTimeout: '5s',
-        }),
-        { file: undefined, env: {} },
-      );
+      const loaded = await parseConfig(configText(config), { file: undefined, env: {} });
       const worker = await startWorker({ loaded, log, ...started, intervals: { ...INTERVALS, ...started.intervals } });
       parts.defer(() => worker.stop());
       const running = runningWorker(worker);
@@ -139,6 +147,11 @@ export async function makeBed(server: EmbeddedPostgres, options: BedOptions): Pr
       const outcome = await requests.await(id, { timeoutMs: 20_000, signal: AbortSignal.timeout(30_000) });
       if (outcome.status === 'finished') return outcome.result;
       throw new Error(outcome.status === 'failed' ? outcome.error : `the request is ${outcome.status}`);
+    },
+    async acceptGap(config) {
+      const quiet = { json: true, line() {}, value() {}, note() {}, paint: (_style: unknown, text: string) => text };
+      const env = { BANYAN_CONFIG_YAML: configText(config) };
+      await recover({ acceptGap: true }, { configFile: undefined, env, output: quiet });
     },
     async confirmed() {
       const [end] = await sql<{ lsn: string }>('select pg_current_wal_lsn()::text as lsn');
