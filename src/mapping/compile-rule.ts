@@ -129,14 +129,20 @@ export function draftHead(draft: EventDraft, defaultSource: string): Head {
 }
 
 export function draftJson(draft: EventDraft): string {
+  let json: string | undefined;
+  let cause: unknown;
   try {
-    return JSON.stringify(draft.data);
+    // undefined for a function or a symbol, whatever its type says.
+    json = JSON.stringify(draft.data) as string | undefined;
   } catch (error) {
-    throw new BanyanError('mapping-failed', 'the data of the transform module has no JSON form', {
-      cause: error,
-      remedy: 'JSON knows no BigInt and no cycles: make texts of them, restart, then `banyan dead-letters redrive`',
-    });
+    cause = error;
   }
+  if (json !== undefined) return json;
+  throw new BanyanError('mapping-failed', 'the data of the transform module has no JSON form', {
+    cause,
+    remedy:
+      'JSON knows no BigInt, no functions and no cycles: make texts of them, restart, then `banyan dead-letters redrive`',
+  });
 }
 
 /** `named`: columns that the entry names, which a stored change must have had. `sent`: indexes of the columns whose values leave. */

@@ -10,7 +10,7 @@ import {
   round,
   subtract,
 } from '../../src/mapping/decimal.ts';
-import { dataOf, detailOf, mappingBed, type Row } from '../support/mapping-bed.ts';
+import { dataOf, detailOf, mappingBed, type Row, type TypeName } from '../support/mapping-bed.ts';
 
 const columns = {
   id: 'int8',
@@ -208,7 +208,7 @@ describe('a mistake in an expression is found before any row comes', () => {
 
   test('a column that no identifier can name is reached in brackets', () => {
     const bed = mappingBed({
-      columns: { id: 'int8', 'two words': 'text', constructor: 'text', __proto__x: 'text' },
+      columns: { id: 'int8', 'two words': 'text', constructor: 'text' } as Record<string, TypeName>,
       entry: { detail: { x: { cel: "row['two words'] + row.constructor" } } },
     });
     expect(dataOf(bed.compile().map(bed.insert({ id: '1', 'two words': 'a', constructor: 'b' }), 0))).toEqual({
@@ -216,6 +216,9 @@ describe('a mistake in an expression is found before any row comes', () => {
     });
   });
 });
+
+/** As a whole number, to compare decimals of any scale that the tests make. */
+const scaled = (value: { unscaled: bigint; scale: number }) => value.unscaled * 10n ** BigInt(40 - value.scale);
 
 describe('decimals', () => {
   const decimal = fc
@@ -231,7 +234,6 @@ describe('decimals', () => {
   });
 
   test('add, subtract, multiply and compare exactly', () => {
-    const scaled = (value: { unscaled: bigint; scale: number }) => value.unscaled * 10n ** BigInt(40 - value.scale);
     fc.assert(
       fc.property(decimal, decimal, (a, b) => {
         expect(scaled(add(a, b))).toBe(scaled(a) + scaled(b));
