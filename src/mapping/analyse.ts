@@ -5,7 +5,7 @@ import type { TypeCatalog } from '../postgres/type-catalog.ts';
 import { tableColumns, type MappedColumn, type TableColumns } from './columns.ts';
 import { defaultSuffix, eventName, MAX_DETAIL_TYPE_LENGTH } from './event-name.ts';
 import { expressionScope, positionText, type Expression, type ExpressionScope } from './expression.ts';
-import { ProblemList, type MappingProblem } from './problem.ts';
+import { ProblemList } from './problem.ts';
 
 export type RuleOperation = Exclude<Operation, 'message'>;
 
@@ -90,8 +90,6 @@ export function analyseEntry(options: AnalyseOptions): {
   return { plan, problems };
 }
 
-export type { MappingProblem };
-
 /** What it takes to give a table REPLICA IDENTITY FULL, and what that costs. */
 export function fullIdentityRemedy(table: string): string {
   return `alter table ${table} replica identity full; (every UPDATE and DELETE then writes the whole old row to the WAL: about twice the WAL for updates)`;
@@ -166,6 +164,15 @@ function rulePlans(entry: TableCapture, tableName: string, resolver: Resolver): 
   // Resolved again per rule without `detail`, it would add each of its problems again.
   const shared = fieldPlans(entry.detail, ['detail'], resolver);
   const { emit } = entry;
+  if (entry.backfill && emit !== undefined && !emit.some(({ on }) => on === 'read' || on.includes('read'))) {
+    resolver.problems.add({
+      code: 'READ_RULE_MISSING',
+      kind: 'config',
+      path: ['backfill'],
+      message: 'rows that are already there would become no event: no rule of emit takes `read`',
+      remedy: `add { on: read, detailType: ${eventName(entry, tableName)}${defaultSuffix.read} } to emit, or take backfill out`,
+    });
+  }
   if (emit !== undefined) return emit.map((rule, index) => rulePlan({ rule, index, shared }, resolver));
   const name = eventName(entry, tableName);
   return (Object.keys(defaultSuffix) as RuleOperation[]).map((operation) => ({

@@ -90,6 +90,14 @@ test('old and changed need REPLICA IDENTITY FULL, and the remedy says its price'
   );
 });
 
+test('rows that are there already need a rule of their own, or none at all', () => {
+  const insert = { on: 'insert', detailType: 'OrderPlaced' };
+  expect(problemsOf({ entry: { backfill: true, emit: [insert] } })).toEqual([['backfill', 'READ_RULE_MISSING']]);
+  const both = { on: ['insert', 'read'], detailType: 'OrderSeen' };
+  expect(problemsOf({ entry: { backfill: true, emit: [both] } })).toEqual([]);
+  expect(problemsOf({ entry: { backfill: true } })).toEqual([]);
+});
+
 test('a hash needs the mask key, and a column has one mask', () => {
   expect(problemsOf({ entry: { mask: { email: 'hash' } }, maskKey: undefined })).toEqual([
     ['mask.email', 'MASK_KEY_MISSING'],
