@@ -210,7 +210,8 @@ function runningWorker(worker: Worker): RunningWorker {
   };
 }
 
-function seen(event: { source: string; detailType: string; detail: string }): SeenEvent {
+/** Of what a publisher took, too. */
+export function seen(event: { source: string; detailType: string; detail: string }): SeenEvent {
   const { source, detailType, detail } = event;
   return { source, detailType, detail, ...(JSON.parse(detail) as Pick<SeenEvent, 'metadata' | 'data' | 'previous'>) };
 }
