@@ -27,7 +27,10 @@ export function measure(): () => Usage {
 }
 
 /** Runs a file of this folder that calls `serveJob` where it is the main one; resolves with what it answers. */
-export async function runInChild<Result>(file: string, job: object, flags: readonly string[] = []): Promise<Result> {
+export async function runInChild<Result>(
+  file: string,
+  { job, flags }: { job: object; flags?: readonly string[] },
+): Promise<Result> {
   const child = startChild(file, flags);
   try {
     child.send(job);

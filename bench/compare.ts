@@ -3,7 +3,8 @@ import { loadedDatabase, PUBLICATION, TABLE, type BenchDatabase, type Load } fro
 import { rawStream } from './raw-stream.ts';
 import type { BenchOptions, BenchReport } from './report.ts';
 import { alternate, median, rounded } from './statistics.ts';
-import { WORKER_FLAGS, workerRun, type WorkerRun } from './worker-run.ts';
+import { WORKER_FLAGS } from './worker-flags.ts';
+import { workerRun, type WorkerRun } from './worker-run.ts';
 
 /** Runs `use` with a slot at the start of the load, and drops it. */
 export async function withSlot<T>(database: BenchDatabase, use: (slot: string) => Promise<T>): Promise<T> {

@@ -7,7 +7,7 @@ const POSTGRES_EPOCH_MS = 946_684_800_000;
 
 /** The reference of `latency`: milliseconds from a transaction's commit time to the arrival of its Commit message, undecoded; one per transaction. */
 export function rawLatency(job: RawStreamJob): Promise<readonly number[]> {
-  return runInChild('raw-latency.ts', job);
+  return runInChild('raw-latency.ts', { job });
 }
 
 async function measureArrivals(job: RawStreamJob): Promise<readonly number[]> {

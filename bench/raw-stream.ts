@@ -19,7 +19,7 @@ const DELETE = 0x44;
  * and the server's first reading of the WAL are not in it (nor are they on the other side).
  */
 export function rawStream(job: RawStreamJob): Promise<Usage> {
-  return runInChild('raw-stream.ts', job);
+  return runInChild('raw-stream.ts', { job });
 }
 
 async function read(job: RawStreamJob): Promise<Usage> {

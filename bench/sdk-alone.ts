@@ -3,6 +3,7 @@ import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { Agent } from 'node:http';
 import { measure, runInChild, serveJob, type Usage } from './child.ts';
 import type { RecordedEntry } from './eventbridge-stub.ts';
+import { WORKER_FLAGS } from './worker-flags.ts';
 
 export interface SdkAloneJob {
   readonly endpoint: string;
@@ -12,9 +13,12 @@ export interface SdkAloneJob {
   readonly concurrency: number;
 }
 
-/** The reference: PutEvents by the SDK with batches that are there already, as many calls in flight as the worker has. */
+/**
+ * The reference: PutEvents by the SDK with batches that are there already, as many calls in flight as the worker has. The client has the worker's
+ * settings, timeouts included (whoever leaves them out hangs with the first lost answer), and the process its memory limits.
+ */
 export function sdkAlone(job: SdkAloneJob): Promise<Usage> {
-  return runInChild('sdk-alone.ts', job);
+  return runInChild('sdk-alone.ts', { job, flags: WORKER_FLAGS });
 }
 
 async function send(job: SdkAloneJob): Promise<Usage> {
@@ -22,7 +26,13 @@ async function send(job: SdkAloneJob): Promise<Usage> {
     endpoint: job.endpoint,
     region: 'eu-west-1',
     credentials: { accessKeyId: 'bench', secretAccessKey: 'bench' },
-    requestHandler: new NodeHttpHandler({ httpAgent: new Agent({ keepAlive: true, maxSockets: job.concurrency }) }),
+    maxAttempts: 1,
+    requestHandler: new NodeHttpHandler({
+      connectionTimeout: 3_000,
+      requestTimeout: 10_000,
+      throwOnRequestTimeout: true,
+      httpAgent: new Agent({ keepAlive: true, maxSockets: job.concurrency }),
+    }),
   });
   const batches = job.batches.map((batch) => batch.map(entryOf));
   let next = 0;

@@ -5,6 +5,7 @@ import { ACCEPTED, type Outcome, type Publisher } from '../src/bus/publisher.ts'
 import { parseConfig } from '../src/config/load.ts';
 import { startWorker } from '../src/worker.ts';
 import { measure, runInChild, serveJob, type Usage } from './child.ts';
+import { WORKER_FLAGS } from './worker-flags.ts';
 
 export interface WorkerRunJob {
   readonly url: string;
@@ -28,16 +29,9 @@ export interface WorkerRun extends Usage {
   readonly batchSize: number;
 }
 
-/**
- * As the image and `npm run banyan` start the worker. V8 takes a share of the machine's memory as leave to grow, and collects late on a large
- * one: with these limits the peak says what the worker needs. The young generation must hold what is on its way (measured: with
- * semi-spaces of 8 MB instead of 16, rows survive into the old one, and CPU time per row doubles).
- */
-export const WORKER_FLAGS = ['--max-old-space-size=256', '--max-semi-space-size=16'] as const;
-
 /** The whole worker, as `banyan run` starts it, in a process of its own; measured from the first event that it sends to the last that is accepted. */
 export function workerRun(job: WorkerRunJob): Promise<WorkerRun> {
-  return runInChild('worker-run.ts', job, WORKER_FLAGS);
+  return runInChild('worker-run.ts', { job, flags: WORKER_FLAGS });
 }
 
 async function run(job: WorkerRunJob): Promise<WorkerRun> {

@@ -6,7 +6,8 @@ import { startStub } from '../eventbridge-stub.ts';
 import { rawLatency } from '../raw-latency.ts';
 import type { Scenario } from '../report.ts';
 import { quantile, rounded } from '../statistics.ts';
-import { WORKER_FLAGS, workerRun } from '../worker-run.ts';
+import { WORKER_FLAGS } from '../worker-flags.ts';
+import { workerRun } from '../worker-run.ts';
 
 const PER_SECOND = 200;
 /** Transactions at the start that only wake everything up; the worker connects meanwhile. */
