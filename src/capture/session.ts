@@ -8,6 +8,7 @@ import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Finding } from '../core/finding.ts';
 import { ZERO_LSN } from '../core/lsn.ts';
 import { within } from '../flow/within.ts';
+import { sleep } from '../flow/supervise.ts';
 import type { ConnectionSettings } from '../postgres/connection.ts';
 import { openReplicationStream } from '../postgres/replication-stream.ts';
 import { timelineAt } from '../postgres/timeline.ts';
@@ -208,7 +209,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
       timelineAt: (lsn) => timelineAt(server.timelines, lsn),
       mapMessage: (change) => factory.mapMessage(change),
       prepareRelation: async (relation) => {
-        if (!knowsTypes(relation, types)) types = await TypeCatalog.load(pool);
+        types = await typesFor(relation, { types, pool, signal: intake.signal });
       },
       reselect: (change, columns) => reselect(pool, change, columns),
       stopping: signal,
@@ -263,6 +264,25 @@ function mappingFindings(factory: MapperFactory): Finding[] {
       return [{ code: 'MAPPING_BROKEN', severity: 'error' as const, subject, message, remedy }];
     }
   });
+}
+
+/** A type that is older than the stream's position and gone since is not waited for longer than this. */
+const TYPE_WAIT_MS = 2_000;
+
+/**
+ * The catalog with the types of a relation. The stream shows a commit before other sessions can see it, so a type that came with the same
+ * transaction may not be in the first answer. One that was dropped since never is: its values are then written as their text.
+ */
+async function typesFor(
+  relation: Relation,
+  { types, pool, signal }: { types: TypeCatalog; pool: pg.Pool; signal: AbortSignal },
+): Promise<TypeCatalog> {
+  let known = types;
+  for (const deadline = performance.now() + TYPE_WAIT_MS; !knowsTypes(relation, known); await sleep(20, signal)) {
+    known = await TypeCatalog.load(pool);
+    if (performance.now() > deadline) break;
+  }
+  return known;
 }
 
 function knowsTypes(relation: Relation, types: TypeCatalog): boolean {

@@ -82,7 +82,9 @@ async function differing(
     };
     if (one.passThrough) {
       // No JSON function of the server takes these: their text must be in the event as it is.
-      const { rows } = await client.query<{ id: number; text: string }>(`select id, value::text as text from ${tableOf(one)}`);
+      const { rows } = await client.query<{ id: number; text: string }>(
+        `select id, value::text as text from ${tableOf(one)}`,
+      );
       for (const { id, text } of rows) {
         const own = (byTable.get(`as.json public.${tableOf(one)}`) ?? []).filter(({ data }) => data['id'] === id);
         for (const { detail } of own) if (!detail.includes(`"value":${text}`)) found.push({ case: one.name, id });
