@@ -122,7 +122,8 @@ function writeFindings(target: PublicationTarget, request: PublicationRequest): 
   const finding = (code: string, message: string, remedy: string): Finding[] => [
     { code, severity: 'error', subject: shown, message, remedy },
   ];
-  if (table.identityColumns.length === 0 && table.columns.length > 0) {
+  // A table without columns can be deleted from as well, and FULL is an identity even then.
+  if (table.identityColumns.length === 0 && table.replicaIdentity !== 'full') {
     return finding(
       'REPLICA_IDENTITY_MISSING',
       `${shown} has no usable replica identity: in a publication, every UPDATE and DELETE on it would fail`,
