@@ -140,6 +140,8 @@ export async function runSession(options: SessionOptions): Promise<void> {
     highItems: STREAM_HIGH_ITEMS,
     signal: intake.signal,
     log,
+  }).catch((error: unknown) => {
+    throw withoutGap(error);
   });
   parts.defer(() => stream.close());
 
@@ -219,7 +221,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
   } catch (error) {
     if (!signal.aborted) {
       await drained(session, { deadlineMs: DRAIN_AFTER_FAILURE_MS, log });
-      throw intake.signal.aborted ? intake.signal.reason : error;
+      throw intake.signal.aborted ? intake.signal.reason : withoutGap(error);
     }
   }
   await drained(session, { deadlineMs: Math.max(0, stopBy - performance.now()), log });
@@ -264,6 +266,12 @@ function mappingFindings(factory: MapperFactory): Finding[] {
       return [{ code: 'MAPPING_BROKEN', severity: 'error' as const, subject, message, remedy }];
     }
   });
+}
+
+/** A gap is for the comparison of the next session to find, which also records it: the stream only knows that something is gone. */
+function withoutGap(error: unknown): unknown {
+  if (!(error instanceof BanyanError) || error.kind !== 'gap') return error;
+  return new BanyanError('database-unavailable', error.message, { cause: error });
 }
 
 /** A type that is older than the stream's position and gone since is not waited for longer than this. */
