@@ -36,7 +36,9 @@ export class Parking {
   readonly #groups: Set<string>;
   /** Writes under way by group: a group is not released while one of its events is on the way into the store. */
   readonly #writing = new Map<string, number>();
-  /** Writes begun so far. */
+  /** The number of the last write that held something of a parked group. */
+  readonly #lastWrite = new Map<string, number>();
+  /** Writes begun and ended so far. */
   #writes = 0;
 
   constructor(options: ParkingOptions) {
@@ -86,23 +88,32 @@ export class Parking {
     await this.#write([letter], error);
   }
 
-  /** Lets a group go when nothing of it is on the way into the store; false: look again. */
-  release(group: string): boolean {
-    if ((this.#writing.get(group) ?? 0) > 0) return false;
-    this.#groups.delete(group);
+  /** To be taken before the store is read, for `release`. */
+  get mark(): number {
+    return this.#writes;
+  }
+
+  /**
+   * Lets groups go together that the store was found to have nothing of. False: look again, since something of one of them is on its way into
+   * the store, or was stored after `mark`, which the answer may not have shown.
+   */
+  release(groups: Iterable<string>, mark: number): boolean {
+    const together = [...groups];
+    const isBusy = (group: string) => this.#writing.has(group) || (this.#lastWrite.get(group) ?? 0) > mark;
+    if (together.some(isBusy)) return false;
+    for (const group of together) {
+      this.#groups.delete(group);
+      this.#lastWrite.delete(group);
+    }
     return true;
   }
 
   /** Lets every group go that the store no longer has: after letters were discarded. */
   async reconcile(): Promise<void> {
-    for (;;) {
-      const writes = this.#writes;
-      const stored = new Set(await this.#store.parkedGroups());
-      // Something was stored meanwhile, which the answer may not know.
-      if (writes !== this.#writes) continue;
-      for (const group of this.#groups) if (!stored.has(group)) this.release(group);
-      return;
-    }
+    const { mark } = this;
+    const stored = new Set(await this.#store.parkedGroups());
+    // What was stored meanwhile stays parked.
+    for (const group of this.#groups) if (!stored.has(group)) this.release([group], mark);
   }
 
   async #write(letters: readonly NewDeadLetter[], error: BanyanError | undefined): Promise<void> {
@@ -112,12 +123,20 @@ export class Parking {
     this.#writes += 1;
     for (const group of groups) {
       this.#groups.add(group);
+      this.#lastWrite.set(group, this.#writes);
       this.#writing.set(group, (this.#writing.get(group) ?? 0) + 1);
     }
     try {
       await this.#store.park(letters);
     } finally {
-      for (const group of groups) this.#writing.set(group, (this.#writing.get(group) ?? 1) - 1);
+      // Counted again at its end: a read that began meanwhile may not have seen it.
+      this.#writes += 1;
+      for (const group of groups) {
+        this.#lastWrite.set(group, this.#writes);
+        const left = (this.#writing.get(group) ?? 1) - 1;
+        if (left === 0) this.#writing.delete(group);
+        else this.#writing.set(group, left);
+      }
     }
     if (error !== undefined) {
       this.#log.error(

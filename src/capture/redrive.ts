@@ -94,6 +94,7 @@ async function redriveTied(group: string, tied: Set<string>, run: GroupRun): Pro
   for (;;) {
     signal.throwIfAborted();
     const known = tied.size;
+    const { mark } = parking;
     const letters = await deadLetters.nextOfGroups([...tied], LETTERS_PER_READ);
     for (const name of letters.flatMap(groupsOfLetter)) {
       const other = underWay.get(name);
@@ -108,7 +109,7 @@ async function redriveTied(group: string, tied: Set<string>, run: GroupRun): Pro
     if (tied.size > known) continue;
     if (letters.length === 0) {
       // A live event of the group may be on its way into the store; whoever comes after the release is sent.
-      if ([...tied].every((name) => parking.release(name))) return;
+      if (parking.release(tied, mark)) return;
       await sleep(LOOK_AGAIN_MS, signal);
       continue;
     }

@@ -2,7 +2,10 @@ import type pg from 'pg';
 import type { Cell, RowChange } from '../core/change.ts';
 import { textTypes } from '../postgres/connection.ts';
 import { qualifiedName, quoteIdentifier } from '../postgres/identifier.ts';
-import { toDatabaseError } from '../postgres/sqlstate.ts';
+import { sqlStateOf, toDatabaseError } from '../postgres/sqlstate.ts';
+
+/** undefined_column, undefined_table, invalid_schema_name, undefined_function. */
+const GONE = new Set(['42703', '42P01', '3F000', '42883']);
 
 /**
  * Reads cells again that the server did not send (unchanged TOAST), by the row's replica identity. The value is the one of now, which may be newer
@@ -28,6 +31,8 @@ export async function reselect(pool: pg.Pool, change: RowChange, columns: readon
     for (const [position, index] of columns.entries()) whole[index] = found[position];
     return { ...change, new: whole };
   } catch (error) {
+    // DDL since the change: the column, table, schema or its operator is no longer there. Then the value stays what it is, unavailable.
+    if (GONE.has(sqlStateOf(error) ?? '')) return change;
     throw toDatabaseError(error, `reading values of ${relation.schema}.${relation.name} again`);
   }
 }
