@@ -45,6 +45,8 @@ export class Holding {
   readonly #options: HoldingOptions;
   readonly #used = new Map<string, { rows: number; bytes: number }>();
   readonly #queuedByTable = new Map<string, number>();
+  /** Changes ever set aside in this session, by table. */
+  readonly #added = new Map<string, number>();
   #queue: Held[] = [];
   #isWriting = false;
   #waiters: (() => void)[] = [];
@@ -80,6 +82,7 @@ export class Holding {
   add(change: TableChange, to: { table: string; settled: () => void }): void {
     const letters = this.#letters(change, to.table);
     for (const letter of letters) this.#spend(to.table, letter);
+    this.#added.set(to.table, this.addedTo(to.table) + 1);
     this.#queue.push({ table: to.table, letters, settled: to.settled });
     this.#queuedByTable.set(to.table, (this.#queuedByTable.get(to.table) ?? 0) + 1);
     if (this.#isWriting) return;
@@ -90,6 +93,11 @@ export class Holding {
   /** Whether a change of the table is on its way into the store: the table is not released meanwhile. */
   isWriting(table: string): boolean {
     return (this.#queuedByTable.get(table) ?? 0) > 0;
+  }
+
+  /** Grows with every change that is set aside: unchanged over a read of the store means that the read has seen them all. */
+  addedTo(table: string): number {
+    return this.#added.get(table) ?? 0;
   }
 
   /** What is set aside already, from the store: counts against the limit. */

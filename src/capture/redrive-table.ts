@@ -30,6 +30,7 @@ export async function redriveTable(table: string, run: { options: RedriveOptions
   let rows = 0;
   for (;;) {
     signal.throwIfAborted();
+    const before = { added: holding.addedTo(table), writing: holding.isWriting(table) };
     const letters = wholeChanges(await deadLetters.nextOfGroups([heldGroup(table)], LETTERS_PER_READ));
     if (letters.length > 0) {
       const stop = await redriveRaw(letters, { table, mappers, options, tally });
@@ -39,7 +40,7 @@ export async function redriveTable(table: string, run: { options: RedriveOptions
       }
       rows += letters.length;
       log.info({ table, rows }, 'redriving a held table');
-    } else if (holding.isWriting(table)) {
+    } else if (before.writing || holding.addedTo(table) !== before.added) {
       await sleep(LOOK_AGAIN_MS, signal);
     } else {
       break;
