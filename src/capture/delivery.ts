@@ -11,8 +11,6 @@ export interface Source {
   readonly change: Change;
   /** undefined for logical messages, which are ready-made events. */
   readonly mapper: Mapper | undefined;
-  /** Number of the change's first event of this mapper, over all entries. */
-  readonly firstIndex: number;
   /** undefined where it comes out of `dead_letter`: then the stream is past it. */
   readonly transaction: LedgerTransaction | undefined;
   readonly counters: RouteCounters | undefined;

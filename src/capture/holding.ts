@@ -174,7 +174,6 @@ export class Holding {
       eventId: `held:${idPrefix(identity, change.transaction)}${idSuffix(change.ordinal, 0)}`,
       sequence: `${sequencePrefix(identity, change.transaction)}${sequenceSuffix(change.ordinal, 0)}`,
       entry,
-      firstIndex: 0,
       group: heldGroup(table),
       previousGroup: undefined,
       table,

@@ -1,7 +1,7 @@
 import { type Config, isTableCapture, type MessageCapture, type TableCapture } from '../config/schema.ts';
 import type { MessageChange, Relation, TableChange } from '../core/change.ts';
 import { BanyanError } from '../core/errors.ts';
-import type { Event, StreamIdentity } from '../core/event.ts';
+import { type Event, eventRange, type StreamIdentity } from '../core/event.ts';
 import { storeUnmappedChange } from '../mapping/change-text.ts';
 import { compileMapper } from '../mapping/compile.ts';
 import type { ContractSet } from '../mapping/contract.ts';
@@ -65,7 +65,7 @@ export class MapperFactory {
     const captured = this.#byOid.get(relation.oid);
     if (captured === undefined) return undefined;
     const { config, files, identity, types } = this.#options;
-    return captured.entries.map(({ index, entry }) => {
+    return captured.entries.map(({ index, entry }, position) => {
       refuseLostSecret(entry, { index, relation });
       return compileMapper({
         name: config.name,
@@ -76,6 +76,7 @@ export class MapperFactory {
         types: types(),
         maskKey: config.maskKey,
         identity,
+        range: eventRange(position, captured.entries.length),
         transform: entry.transform === undefined ? undefined : files.transforms.get(entry.transform),
         contracts: files.contracts,
       });

@@ -70,11 +70,11 @@ export class Parking {
   async parkChange(parked: ParkedChange): Promise<void> {
     const { source, error } = parked;
     const { change } = source;
+    const index = source.mapper?.firstIndex ?? 0;
     const letter: NewDeadLetter = {
-      eventId: `${idPrefix(this.#identity, change.transaction)}${idSuffix(change.ordinal, source.firstIndex)}`,
-      sequence: `${sequencePrefix(this.#identity, change.transaction)}${sequenceSuffix(change.ordinal, source.firstIndex)}`,
+      eventId: `${idPrefix(this.#identity, change.transaction)}${idSuffix(change.ordinal, index)}`,
+      sequence: `${sequencePrefix(this.#identity, change.transaction)}${sequenceSuffix(change.ordinal, index)}`,
       entry: source.mapper?.entry ?? NO_ENTRY,
-      firstIndex: source.firstIndex,
       group: parked.group,
       previousGroup: parked.previousGroup,
       table: parked.table,
@@ -159,7 +159,6 @@ function letterOf(delivery: ForwardDelivery, error: BanyanError | undefined): Ne
     eventId: event.id,
     sequence: event.sequence,
     entry: source.mapper?.entry ?? NO_ENTRY,
-    firstIndex: source.firstIndex,
     // Unordered (`order: relaxed`): a group of its own, nothing waits behind it.
     group: event.group ?? `event:${event.id}`,
     previousGroup: event.previousGroup,

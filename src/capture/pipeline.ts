@@ -1,7 +1,7 @@
 import type { Dispatcher } from '../bus/dispatcher.ts';
 import type { Change, MessageChange, Relation, RowChange, TableChange, TransactionHeader } from '../core/change.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
-import { type Event, MAX_EVENTS_PER_CHANGE } from '../core/event.ts';
+import type { Event } from '../core/event.ts';
 import type { Lsn } from '../core/lsn.ts';
 import type { Mapper } from '../mapping/mapper.ts';
 import type { StreamItem } from '../postgres/stream-options.ts';
@@ -137,48 +137,35 @@ class Intake implements TransactionMarks {
       this.pending = this.#reselected(change, route);
       return;
     }
-    let index = 0;
-    for (const mapper of route.mappers) index = this.#deliver(change, { route, mapper, firstIndex: index });
+    for (const mapper of route.mappers) this.#deliver(change, { route, mapper });
   }
 
   /** The slow path of a change with values to read again. */
   async #reselected(change: RowChange, route: Route): Promise<void> {
-    let index = 0;
     for (const mapper of route.mappers) {
       const columns = mapper.unavailable(change);
       const whole = columns.length > 0 ? await this.#options.reselect(change, columns) : change;
-      index = this.#deliver(whole, { route, mapper, firstIndex: index });
+      this.#deliver(whole, { route, mapper });
     }
   }
 
-  /** Returns the index that the change's next event gets. */
-  #deliver(change: TableChange, to: { route: Route; mapper: Mapper; firstIndex: number }): number {
-    const { route, mapper, firstIndex } = to;
-    const transaction = this.#open();
-    const source: Source = { change, mapper, firstIndex, transaction, counters: route.counters };
+  #deliver(change: TableChange, { route, mapper }: { route: Route; mapper: Mapper }): void {
+    const source: Source = { change, mapper, transaction: this.#open(), counters: route.counters };
     let events: readonly Event[];
     try {
-      events = mapper.map(change, firstIndex);
-      if (firstIndex + events.length > MAX_EVENTS_PER_CHANGE) {
-        throw new BanyanError(
-          'mapping-failed',
-          `one change of ${route.table} makes more than ${MAX_EVENTS_PER_CHANGE} events`,
-        );
-      }
+      events = mapper.map(change);
     } catch (error) {
       this.#poison(source, { table: route.table, error: toBanyanError(error, `mapping a change of ${route.table}`) });
-      return firstIndex + 1;
+      return;
     }
     for (const event of events)
       this.#submit(event, { source, table: route.table, exclusive: change.operation === 'truncate' });
-    return firstIndex + events.length;
   }
 
   #message(change: MessageChange): void {
     const source: Source = {
       change,
       mapper: undefined,
-      firstIndex: 0,
       transaction: this.#open(),
       counters: undefined,
     };

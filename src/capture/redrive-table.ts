@@ -78,22 +78,23 @@ async function redriveRaw(
   const lanes = new Lanes<ForwardDelivery>((delivery) => ready.push(delivery));
   const mapped: number[] = [];
   let stop: Stop | undefined;
-  let change: { id: string; nextIndex: number } | undefined;
-  for (const letter of letters) {
-    // One letter for each capture entry; their events are numbered together, as in the stream.
-    if (change?.id !== letter.eventId) change = { id: letter.eventId, nextIndex: 0 };
-    try {
-      const deliveries = deliveriesOf(letter, { table, mappers, firstIndex: change.nextIndex });
-      change.nextIndex += deliveries.length;
-      if (deliveries.length === 0) tally.withoutEvent += 1;
-      for (const delivery of deliveries) lanes.add(delivery);
-      mapped.push(letter.id);
-    } catch (error) {
-      const failure = toBanyanError(error, `mapping letter ${letter.id} again`);
-      await options.deadLetters.setReason(letter.id, failure);
-      stop = { group: heldGroup(table), letter: letter.id, reason: failure.message };
-      break;
+  for (const change of changesOf(letters)) {
+    const made: ForwardDelivery[][] = [];
+    for (const letter of change) {
+      try {
+        made.push(deliveriesOf(letter, { table, mappers }));
+      } catch (error) {
+        const failure = toBanyanError(error, `mapping letter ${letter.id} again`);
+        await options.deadLetters.setReason(letter.id, failure);
+        stop = { group: heldGroup(table), letter: letter.id, reason: failure.message };
+        break;
+      }
     }
+    // Half a change must not be sent.
+    if (stop !== undefined) break;
+    tally.withoutEvent += made.filter((deliveries) => deliveries.length === 0).length;
+    for (const delivery of made.flat()) lanes.add(delivery);
+    mapped.push(...change.map(({ id }) => id));
   }
   while (ready.length > 0) {
     await Promise.all(
@@ -107,18 +108,26 @@ async function redriveRaw(
   return stop;
 }
 
-function deliveriesOf(
-  letter: DeadLetter,
-  to: { table: string; mappers: readonly Mapper[]; firstIndex: number },
-): ForwardDelivery[] {
-  const { table, firstIndex } = to;
+/** The letters of each change: one for each capture entry. */
+function changesOf(letters: readonly DeadLetter[]): DeadLetter[][] {
+  const changes: DeadLetter[][] = [];
+  for (const letter of letters) {
+    const last = changes.at(-1);
+    if (last?.[0]?.eventId === letter.eventId) last.push(letter);
+    else changes.push([letter]);
+  }
+  return changes;
+}
+
+function deliveriesOf(letter: DeadLetter, to: { table: string; mappers: readonly Mapper[] }): ForwardDelivery[] {
+  const { table } = to;
   const mapper = to.mappers.find(({ entry }) => entry === letter.entry);
   // An entry that is no longer configured asks for nothing any more.
   if (letter.change === undefined || mapper === undefined) return [];
   const change = mapper.deserialize(letter.change);
-  const source = { change, mapper, firstIndex, transaction: undefined, counters: undefined };
+  const source = { change, mapper, transaction: undefined, counters: undefined };
   const exclusive = change.operation === 'truncate';
-  return mapper.map(change, firstIndex).map((event) => forwardDelivery(event, { source, table, exclusive }));
+  return mapper.map(change).map((event) => forwardDelivery(event, { source, table, exclusive }));
 }
 
 /** Leaves out the last change of a full page, of which there may be more letters on the next. */

@@ -158,7 +158,7 @@ async function remap(letter: DeadLetter, options: RedriveOptions): Promise<reado
   // The entry may have moved in the configuration since; then the table's first one is the best guess.
   const mapper = mappers.find(({ entry }) => entry === letter.entry) ?? mappers[0];
   if (mapper === undefined) throw new BanyanError('schema-drift', `${letter.table} is not captured any more`);
-  return mapper.map(mapper.deserialize(letter.change), letter.firstIndex);
+  return mapper.map(mapper.deserialize(letter.change));
 }
 
 function groupsOfLetter(letter: DeadLetter): string[] {

@@ -2,7 +2,7 @@ import type { MappingFiles } from '../capture/mappers.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import type { RowChange } from '../core/change.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
-import type { Event } from '../core/event.ts';
+import { type Event, eventRange } from '../core/event.ts';
 import { nearest } from '../core/nearest.ts';
 import type { CompileOptions } from '../mapping/compile-rule.ts';
 import { compileMapper } from '../mapping/compile.ts';
@@ -98,7 +98,7 @@ function mappersFor(
   const relation = catalogRelation(table, parts.versionNumber);
   return parts.resolved.entries
     .filter(({ tables }) => tables.some(({ oid }) => oid === table.oid))
-    .map(({ index, entry }) =>
+    .map(({ index, entry }, position, own) =>
       compileForPreview({
         name: config.name,
         entry,
@@ -109,6 +109,7 @@ function mappersFor(
         maskKey: config.maskKey,
         // Where a row stands in the WAL is not known: ids and sequences of a preview only show their form.
         identity: { systemId: '0', epoch: 0 },
+        range: eventRange(position, own.length),
         transform: entry.transform === undefined ? undefined : parts.files.transforms.get(entry.transform),
         contracts: parts.files.contracts,
       }),
@@ -169,11 +170,11 @@ function print(
   let failures = 0;
   let without = 0;
   changes.forEach((change, row) => {
-    let index = 0;
+    let made = 0;
     for (const mapper of mappers) {
       try {
-        for (const event of mapper.map(change, index)) {
-          index += 1;
+        for (const event of mapper.map(change)) {
+          made += 1;
           printEvent(event, output);
         }
       } catch (error) {
@@ -181,8 +182,8 @@ function print(
         printFailed(error, { output, row, mapper });
       }
     }
-    if (index === 0) without += 1;
-    events += index;
+    if (made === 0) without += 1;
+    events += made;
   });
   const parts = [
     `${count(changes.length, 'row')} of ${displayName(table)}, ${count(events, 'event')}`,

@@ -71,6 +71,21 @@ const ZEROS = Array.from({ length: 11 }, (_, length) => '0'.repeat(10 - length))
 /** One change makes at most this many events: the sequence has two digits for them. */
 export const MAX_EVENTS_PER_CHANGE = 100;
 
+/** The numbers that the events of one capture entry may have among all of a change. */
+export interface EventRange {
+  readonly first: number;
+  readonly size: number;
+}
+
+/**
+ * Every capture entry of a table numbers its events in a range of its own: an id must not depend on what another entry made of the change, since
+ * that one may have been parked then and be mapped anew by a redrive.
+ */
+export function eventRange(position: number, entries: number): EventRange {
+  const size = Math.floor(MAX_EVENTS_PER_CHANGE / entries);
+  return { first: position * size, size };
+}
+
 /** `2026-03-01T12:00:00.123456Z` from microseconds since 1970-01-01 UTC. */
 export function formatMicros(micros: bigint): string {
   const millis = Number(micros / 1000n);

@@ -1,6 +1,6 @@
 import type { Operation, RowChange, TableChange, Tuple } from '../core/change.ts';
 import { BanyanError } from '../core/errors.ts';
-import type { StreamIdentity } from '../core/event.ts';
+import type { EventRange, StreamIdentity } from '../core/event.ts';
 import type { AnalyseOptions, EntryPlan, RulePlan, TextPlan } from './analyse.ts';
 import type { MappedColumn } from './columns.ts';
 import { contractViolated, type Contract, type ContractSet } from './contract.ts';
@@ -12,6 +12,8 @@ import type { EventDraft, Transform } from './transform-types.ts';
 
 export interface CompileOptions extends AnalyseOptions {
   readonly identity: StreamIdentity;
+  /** The entry's share of the numbers of a change's events: see `eventRange`. */
+  readonly range: EventRange;
   /** Where the entry names a transform module. */
   readonly transform?: Transform | undefined;
   readonly contracts: ContractSet;

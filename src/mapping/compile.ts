@@ -1,6 +1,6 @@
 import type { RowChange, TableChange, Tuple, TruncateChange } from '../core/change.ts';
 import { BanyanError } from '../core/errors.ts';
-import { MAX_EVENTS_PER_CHANGE, type Event } from '../core/event.ts';
+import type { Event } from '../core/event.ts';
 import { jsonString } from '../postgres/values/json-string.ts';
 import { analyseEntry } from './analyse.ts';
 import { restoreChange, storeChange } from './change-text.ts';
@@ -43,7 +43,7 @@ const NO_COLUMNS: readonly number[] = [];
 export function compileMapper(options: CompileOptions): Mapper {
   const { plan, problems } = analyseEntry(options);
   problems.throwFirst();
-  const { entry, relation } = options;
+  const { entry, relation, range } = options;
   const { table, columns, scope } = plan;
   const rules = plan.rules.map((rule) => compileRule(rule, options));
   const rulesOf = {
@@ -107,7 +107,15 @@ export function compileMapper(options: CompileOptions): Mapper {
     return { source, detailType, bus, resources: [resource], headBytes };
   }
 
-  function rowEvent(change: RowChange, rule: CompiledRule, index: number): Event {
+  function checkCount(events: number): void {
+    if (events <= range.size) return;
+    throw new BanyanError(
+      'mapping-failed',
+      `capture[${options.entryIndex}] makes more than ${range.size} events of one change of ${table}`,
+    );
+  }
+
+  function rowEvent(change: RowChange, rule: CompiledRule): Event {
     const { operation } = change;
     const fallback = fullOld(change);
     const row = (change.new ?? change.old) as Tuple;
@@ -122,7 +130,7 @@ export function compileMapper(options: CompileOptions): Mapper {
     return buildEvent({
       transaction: textOf(change.transaction),
       ordinal: change.ordinal,
-      index,
+      index: range.first,
       source: head.source,
       detailType: head.detailType,
       resources: head.resources,
@@ -160,12 +168,12 @@ export function compileMapper(options: CompileOptions): Mapper {
     return `,"changed":[${names}]`;
   }
 
-  function truncateEvent(change: TruncateChange, rule: CompiledRule, index: number): Event {
+  function truncateEvent(change: TruncateChange, rule: CompiledRule): Event {
     const head = headOf(rule, '');
     return buildEvent({
       transaction: textOf(change.transaction),
       ordinal: change.ordinal,
-      index,
+      index: range.first,
       ...head,
       before: before.truncate,
       after: NOTHING_UNAVAILABLE,
@@ -176,16 +184,14 @@ export function compileMapper(options: CompileOptions): Mapper {
     });
   }
 
-  function transformed(change: TableChange, firstIndex: number): readonly Event[] {
+  function transformed(change: TableChange): readonly Event[] {
     const isRow = change.operation !== 'truncate';
     const row = isRow ? ((change.new ?? change.old) as Tuple) : undefined;
     const fallback = isRow ? fullOld(change) : undefined;
     const keyJson = row === undefined ? '{}' : key.json(row, fallback);
     const drafts = runTransform(transform as Transform, rowChangeView(change, { table, columns, keyJson }));
     if (drafts.length === 0) counters.dropped += 1;
-    if (firstIndex + drafts.length > MAX_EVENTS_PER_CHANGE) {
-      throw new BanyanError('mapping-failed', `one change made more than ${MAX_EVENTS_PER_CHANGE} events`);
-    }
+    checkCount(drafts.length);
     const parts = row === undefined ? '' : key.parts(row, fallback);
     const moved = isRow ? key.movedFrom(change) : undefined;
     return drafts.map((draft, index) => {
@@ -194,7 +200,7 @@ export function compileMapper(options: CompileOptions): Mapper {
       return buildEvent({
         transaction: textOf(change.transaction),
         ordinal: change.ordinal,
-        index: firstIndex + index,
+        index: range.first + index,
         ...head,
         bus: draft.bus ?? head.bus,
         before: isRow ? before[change.operation] + keyJson + previousKey(moved) : before.truncate,
@@ -214,19 +220,14 @@ export function compileMapper(options: CompileOptions): Mapper {
     entry: options.entryIndex,
     table,
     counters,
-    map(change, firstIndex) {
+    firstIndex: range.first,
+    map(change) {
       enter(change);
-      if (transform !== undefined) return transformed(change, firstIndex);
+      if (transform !== undefined) return transformed(change);
       for (const rule of rulesOf[change.operation]) {
         if (!takes(rule, change)) continue;
-        if (firstIndex >= MAX_EVENTS_PER_CHANGE) {
-          throw new BanyanError('mapping-failed', `one change made more than ${MAX_EVENTS_PER_CHANGE} events`);
-        }
-        return [
-          change.operation === 'truncate'
-            ? truncateEvent(change, rule, firstIndex)
-            : rowEvent(change, rule, firstIndex),
-        ];
+        checkCount(1);
+        return [change.operation === 'truncate' ? truncateEvent(change, rule) : rowEvent(change, rule)];
       }
       counters.dropped += 1;
       return NO_EVENTS;

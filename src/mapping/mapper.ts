@@ -9,11 +9,13 @@ export interface Mapper {
   readonly entry: number;
   /** `schema.name` as events carry it. */
   readonly table: string;
+  /** Number of its first event of a change, among the events of all entries of the table. */
+  readonly firstIndex: number;
   /**
-   * The events of a change; empty where no rule takes it. Numbered from `firstIndex`, which counts the change's events over all
-   * entries. Throws a BanyanError `mapping-failed` or `contract-violated`; the caller parks the change.
+   * The events of a change; empty where no rule takes it. Throws a BanyanError `mapping-failed` or `contract-violated`; the caller parks the
+   * change.
    */
-  map(change: TableChange, firstIndex: number): readonly Event[];
+  map(change: TableChange): readonly Event[];
   /** Ordering group of a row change (and of the old key on a key update), known even where `map` throws. */
   groups(change: RowChange): { readonly group: string | undefined; readonly previousGroup: string | undefined };
   /**

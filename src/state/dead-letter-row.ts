@@ -5,7 +5,6 @@ export interface DeadLetter {
   readonly id: number;
   readonly eventId: string;
   readonly entry: number;
-  readonly firstIndex: number;
   readonly group: string | undefined;
   readonly previousGroup: string | undefined;
   readonly table: string;
@@ -27,7 +26,6 @@ export interface DeadLetterRow {
   id: string;
   event_id: string;
   entry: number;
-  first_index: number;
   group_key: string | null;
   previous_group: string | null;
   table_name: string;
@@ -44,7 +42,7 @@ export interface DeadLetterRow {
 }
 
 /** All but the payload, which can be 1 MB a row. */
-export const deadLetterColumns = `id, event_id, entry, first_index, group_key, previous_group, table_name, sequence,
+export const deadLetterColumns = `id, event_id, entry, group_key, previous_group, table_name, sequence,
   kind, code, message, behind, status, parked_at, settled_at`;
 
 export function deadLetterOf(row: DeadLetterRow): DeadLetter {
@@ -52,7 +50,6 @@ export function deadLetterOf(row: DeadLetterRow): DeadLetter {
     id: Number(row.id),
     eventId: row.event_id,
     entry: row.entry,
-    firstIndex: row.first_index,
     group: row.group_key ?? undefined,
     previousGroup: row.previous_group ?? undefined,
     table: row.table_name,

@@ -10,8 +10,6 @@ export interface NewDeadLetter {
   readonly eventId: string;
   /** Index in `capture[]`; -1 where no entry is concerned (a held table, a logical message). */
   readonly entry: number;
-  /** Number of the change's first event of that entry. */
-  readonly firstIndex: number;
   /** What it holds up while it is parked; undefined: nothing. */
   readonly group: string | undefined;
   readonly previousGroup: string | undefined;
@@ -218,11 +216,11 @@ export function deadLetterStore(scope: StateScope): DeadLetterStore {
 const PARK = `
   with inserted as (
     insert into {dead_letter} (
-      connector, direction, event_id, entry, first_index, group_key, previous_group, table_name, sequence,
+      connector, direction, event_id, entry, group_key, previous_group, table_name, sequence,
       kind, code, message, behind, event, change)
     select $1, 'forward', letter.* from unnest(
-      $2::text[], $3::int[], $4::int[], $5::text[], $6::text[], $7::text[], $8::text[],
-      $9::text[], $10::text[], $11::text[], $12::boolean[], $13::text[], $14::text[]) as letter
+      $2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[],
+      $8::text[], $9::text[], $10::text[], $11::boolean[], $12::text[], $13::text[]) as letter
     on conflict (connector, direction, event_id, entry) do nothing
     returning id
   )
@@ -239,7 +237,6 @@ function columns(scope: StateScope, letters: readonly NewDeadLetter[]): unknown[
   return [
     column((letter) => letter.eventId),
     column((letter) => letter.entry),
-    column((letter) => letter.firstIndex),
     column((letter) => letter.group),
     column((letter) => letter.previousGroup),
     column((letter) => letter.table),

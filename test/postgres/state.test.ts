@@ -42,7 +42,6 @@ function letter(number: number, more: Partial<NewDeadLetter> = {}): NewDeadLette
   return {
     eventId: `7-1-${number}`,
     entry: 0,
-    firstIndex: 0,
     group: 'public.orders:1',
     previousGroup: undefined,
     table: 'public.orders',

@@ -1,7 +1,7 @@
 import { configSchema, isTableCapture, type TableCapture } from '../../src/config/schema.ts';
 import type { Cell, Relation, ReplicaIdentity, RowChange, TransactionHeader } from '../../src/core/change.ts';
 import type { Lsn } from '../../src/core/lsn.ts';
-import type { Event } from '../../src/core/event.ts';
+import { type Event, eventRange, type EventRange } from '../../src/core/event.ts';
 import { analyseEntry } from '../../src/mapping/analyse.ts';
 import { compileMapper } from '../../src/mapping/compile.ts';
 import type { CompileOptions } from '../../src/mapping/compile-rule.ts';
@@ -45,6 +45,8 @@ export interface BedOptions {
   readonly maskKey?: string | undefined;
   readonly contracts?: CompileOptions['contracts'];
   readonly transform?: CompileOptions['transform'];
+  /** Default: that of a table's only entry. */
+  readonly range?: EventRange;
 }
 
 export const transaction: TransactionHeader = {
@@ -82,6 +84,7 @@ export function mappingBed(options: BedOptions) {
     types,
     maskKey: 'maskKey' in options ? options.maskKey : MASK_KEY,
     identity: { systemId: '7412345678901234567', epoch: 1 },
+    range: options.range ?? eventRange(0, 1),
     contracts: options.contracts ?? noContracts,
     transform: options.transform,
   };

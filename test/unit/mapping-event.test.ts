@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Event } from '../../src/core/event.ts';
+import { type Event, eventRange } from '../../src/core/event.ts';
 import type { TruncateChange } from '../../src/core/change.ts';
 import { dataOf, detailOf, mappingBed, transaction, type Row } from '../support/mapping-bed.ts';
 
@@ -10,7 +10,7 @@ const row: Row = { id: '42', status: 'placed', quantity: '3', total: '10.50' };
 describe('the event of an insert', () => {
   test('has exactly the documented form', () => {
     const bed = mappingBed({ columns });
-    const [event] = bed.compile().map(bed.insert(row), 0);
+    const [event] = bed.compile().map(bed.insert(row));
     expect({ ...event, detail: detailOf(event) }).toEqual({
       id: '7412345678901234567-1-0000000001A2B3C8-0',
       sequence: '0001-00000001-0000000001A2B3C8-0000000000-00',
@@ -38,16 +38,18 @@ describe('the event of an insert', () => {
     });
   });
 
-  test('numbers a second entry of the same table behind the first', () => {
-    const bed = mappingBed({ columns });
-    const [event] = bed.compile().map(bed.insert(row), 1);
-    expect(event?.id.endsWith('-0.1')).toBe(true);
-    expect(event?.sequence.endsWith('-0000000000-01')).toBe(true);
+  test('numbers a second entry of the same table behind all that the first one may make', () => {
+    const bed = mappingBed({ columns, range: eventRange(1, 2) });
+    const mapper = bed.compile();
+    const [event] = mapper.map(bed.insert(row));
+    expect(mapper.firstIndex).toBe(50);
+    expect(event?.id.endsWith('-0.50')).toBe(true);
+    expect(event?.sequence.endsWith('-0000000000-50')).toBe(true);
   });
 
   test('writes bigint and numeric as JSON numbers where numbers says json', () => {
     const bed = mappingBed({ columns, entry: { numbers: 'json' } });
-    const [event] = bed.compile().map(bed.insert({ ...row, id: '9007199254740993' }), 0);
+    const [event] = bed.compile().map(bed.insert({ ...row, id: '9007199254740993' }));
     expect(event?.detail).toContain('"id":9007199254740993');
     expect(event?.detail).toContain('"total":10.50');
   });
@@ -57,7 +59,7 @@ describe('the event of an insert', () => {
     const mapper = bed.compile();
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), fc.option(fc.string({ unit: 'binary' })), (id, name) => {
-        const [event] = mapper.map(bed.insert({ id, 'näme "quoted"': name }), 0);
+        const [event] = mapper.map(bed.insert({ id, 'näme "quoted"': name }));
         expect(detailOf(event).data).toEqual({ id, 'näme "quoted"': name });
         expect(detailOf(event).metadata['key']).toEqual({ id });
         expect(event?.sizeBytes).toBe(sizeOf(event));
@@ -70,7 +72,7 @@ describe('the event of an insert', () => {
 describe('the event of an update', () => {
   test('names what changed and carries the old row where the old row is known', () => {
     const bed = mappingBed({ columns, identity: 'full' });
-    const [event] = bed.compile().map(bed.update({ ...row, status: 'shipped' }, row), 0);
+    const [event] = bed.compile().map(bed.update({ ...row, status: 'shipped' }, row));
     expect(detailOf(event).metadata).toMatchObject({ operation: 'update', changed: ['status'], unavailable: [] });
     expect(detailOf(event).data).toMatchObject({ status: 'shipped' });
     expect(detailOf(event).previous).toEqual({ id: '42', status: 'placed', quantity: 3, total: '10.50' });
@@ -78,21 +80,21 @@ describe('the event of an update', () => {
 
   test('says neither where only the new row is known', () => {
     const bed = mappingBed({ columns });
-    const detail = detailOf(bed.compile().map(bed.update(row), 0)[0]);
+    const detail = detailOf(bed.compile().map(bed.update(row))[0]);
     expect(detail.metadata).not.toHaveProperty('changed');
     expect(detail).not.toHaveProperty('previous');
   });
 
   test('names an unchanged TOAST value as unavailable instead of sending null', () => {
     const bed = mappingBed({ columns, entry: { detail: { orderId: 'id', state: 'status' } } });
-    const [event] = bed.compile().map(bed.update({ ...row, status: undefined }), 0);
+    const [event] = bed.compile().map(bed.update({ ...row, status: undefined }));
     expect(detailOf(event).data).toEqual({ orderId: '42' });
     expect(detailOf(event).metadata['unavailable']).toEqual(['state']);
   });
 
   test('takes an unchanged TOAST value from the old row where that is known', () => {
     const bed = mappingBed({ columns, identity: 'full' });
-    const [event] = bed.compile().map(bed.update({ ...row, status: undefined }, row), 0);
+    const [event] = bed.compile().map(bed.update({ ...row, status: undefined }, row));
     expect(detailOf(event).data).toMatchObject({ status: 'placed' });
     expect(detailOf(event).metadata).toMatchObject({ changed: [], unavailable: [] });
   });
@@ -101,7 +103,7 @@ describe('the event of an update', () => {
     const bed = mappingBed({ columns });
     const mapper = bed.compile();
     const change = bed.update({ ...row, id: '43' }, { id: '42' });
-    const [event] = mapper.map(change, 0);
+    const [event] = mapper.map(change);
     expect(detailOf(event).metadata).toMatchObject({ key: { id: '43' }, previousKey: { id: '42' } });
     expect(event).toMatchObject({ group: 'public.orders:43', previousGroup: 'public.orders:42' });
     expect(mapper.groups(change)).toEqual({ group: 'public.orders:43', previousGroup: 'public.orders:42' });
@@ -109,14 +111,14 @@ describe('the event of an update', () => {
 
   test('has no previous key where the old row is known and its key stayed', () => {
     const bed = mappingBed({ columns, identity: 'full' });
-    const [event] = bed.compile().map(bed.update({ ...row, status: 'x' }, row), 0);
+    const [event] = bed.compile().map(bed.update({ ...row, status: 'x' }, row));
     expect(detailOf(event).metadata).not.toHaveProperty('previousKey');
     expect(event?.previousGroup).toBeUndefined();
   });
 
   test('to NULL in a key column does not take the old value for the new one', () => {
     const bed = mappingBed({ columns, identity: 'full', entry: { key: ['status'] } });
-    const [event] = bed.compile().map(bed.update({ ...row, status: null }, row), 0);
+    const [event] = bed.compile().map(bed.update({ ...row, status: null }, row));
     expect(detailOf(event).metadata).toMatchObject({ key: { status: null }, previousKey: { status: 'placed' } });
   });
 });
@@ -124,7 +126,7 @@ describe('the event of an update', () => {
 describe('the event of a delete', () => {
   test('has the identity only, and names the rest as unavailable', () => {
     const bed = mappingBed({ columns });
-    const [event] = bed.compile().map(bed.delete({ id: '42' }), 0);
+    const [event] = bed.compile().map(bed.delete({ id: '42' }));
     expect(detailOf(event).data).toEqual({ id: '42' });
     expect(detailOf(event).metadata['unavailable']).toEqual(['status', 'quantity', 'total']);
     expect(detailOf(event)).not.toHaveProperty('previous');
@@ -132,7 +134,7 @@ describe('the event of a delete', () => {
 
   test('has the whole row with REPLICA IDENTITY FULL', () => {
     const bed = mappingBed({ columns, identity: 'full' });
-    expect(dataOf(bed.compile().map(bed.delete(row), 0))).toEqual({
+    expect(dataOf(bed.compile().map(bed.delete(row)))).toEqual({
       id: '42',
       status: 'placed',
       quantity: 3,
@@ -144,7 +146,7 @@ describe('the event of a delete', () => {
 test('a truncate becomes one event without key and data', () => {
   const bed = mappingBed({ columns });
   const change: TruncateChange = { operation: 'truncate', relation: bed.relation, transaction, ordinal: 7 };
-  const [event] = bed.compile().map(change, 0);
+  const [event] = bed.compile().map(change);
   expect(event).toMatchObject({ detailType: 'OrdersTruncated', sizeBytes: sizeOf(event) });
   expect(detailOf(event)).toMatchObject({ metadata: { operation: 'truncate', key: {} }, data: {} });
 });
@@ -153,7 +155,7 @@ describe('the ordering key', () => {
   test('of several columns is their percent-encoded values joined by commas', () => {
     const bed = mappingBed({ columns: { a: 'text', b: 'text' }, primaryKey: ['a', 'b'] });
     const mapper = bed.compile();
-    expect(mapper.map(bed.insert({ a: 'x,y', b: 'ü' }), 0)[0]).toMatchObject({
+    expect(mapper.map(bed.insert({ a: 'x,y', b: 'ü' }))[0]).toMatchObject({
       group: 'public.orders:x%2Cy,%C3%BC',
       resources: ['banyan:shop:public.orders:x%2Cy,%C3%BC'],
     });
@@ -174,7 +176,7 @@ describe('the ordering key', () => {
   test('is absent where the order is relaxed', () => {
     const bed = mappingBed({ columns, entry: { order: 'relaxed' } });
     const mapper = bed.compile();
-    expect(mapper.map(bed.update({ ...row, id: '1' }, { id: '2' }), 0)[0]).toMatchObject({
+    expect(mapper.map(bed.update({ ...row, id: '1' }, { id: '2' }))[0]).toMatchObject({
       group: undefined,
       previousGroup: undefined,
     });
@@ -189,7 +191,7 @@ describe('the ordering key', () => {
     expect(mapper.groups(update).previousGroup).toBe(inserted);
     expect(mapper.groups(bed.delete({ ...row, status: 'shipped' })).group).toBe(mapper.groups(update).group);
     expect(mapper.groups(bed.insert({ ...row, id: '43' })).group).not.toBe(inserted);
-    expect(detailOf(mapper.map(update, 0)[0]).metadata['key']).toEqual({});
+    expect(detailOf(mapper.map(update)[0]).metadata['key']).toEqual({});
     // What comes back from dead_letter lacks the excluded column, and must wait behind the same group.
     expect(mapper.groups(mapper.deserialize(mapper.serialize(update)) as typeof update)).toEqual(mapper.groups(update));
   });
@@ -207,7 +209,7 @@ describe('emit', () => {
       },
     });
     const mapper = bed.compile();
-    const typeOf = (quantity: string | null) => mapper.map(bed.insert({ ...row, quantity }), 0)[0]?.detailType;
+    const typeOf = (quantity: string | null) => mapper.map(bed.insert({ ...row, quantity }))[0]?.detailType;
     expect([typeOf('101'), typeOf('11'), typeOf('1')]).toEqual(['Large', 'Medium', undefined]);
     expect(mapper.counters).toEqual({ dropped: 1, nullConditions: 0 });
     expect(typeOf(null)).toBeUndefined();
@@ -221,19 +223,19 @@ describe('emit', () => {
       entry: { emit: [{ on: 'update', changed: ['status', 'total'], detailType: 'Changed' }] },
     });
     const mapper = bed.compile();
-    expect(mapper.map(bed.update({ ...row, quantity: '4' }, row), 0)).toHaveLength(0);
-    expect(mapper.map(bed.update({ ...row, status: undefined }, row), 0)).toHaveLength(0);
-    expect(mapper.map(bed.update({ ...row, status: null }, row), 0)).toHaveLength(1);
+    expect(mapper.map(bed.update({ ...row, quantity: '4' }, row))).toHaveLength(0);
+    expect(mapper.map(bed.update({ ...row, status: undefined }, row))).toHaveLength(0);
+    expect(mapper.map(bed.update({ ...row, status: null }, row))).toHaveLength(1);
   });
 
   test('parks a detail-type that EventBridge would refuse', () => {
     const bed = mappingBed({ columns, entry: { emit: [{ on: 'insert', detailType: { cel: 'row.status' } }] } });
     const mapper = bed.compile();
     for (const status of ['x'.repeat(129), '', null])
-      expect(() => mapper.map(bed.insert({ ...row, status }), 0)).toThrow(
+      expect(() => mapper.map(bed.insert({ ...row, status }))).toThrow(
         expect.objectContaining({ kind: 'mapping-failed' }),
       );
-    expect(mapper.map(bed.insert({ ...row, status: 'x'.repeat(128) }), 0)).toHaveLength(1);
+    expect(mapper.map(bed.insert({ ...row, status: 'x'.repeat(128) }))).toHaveLength(1);
   });
 
   test('routes by row, and to the configured bus where the expression gives null', () => {
@@ -242,8 +244,8 @@ describe('emit', () => {
       entry: { bus: { cel: "'tenant-' + row.status" }, source: { cel: "'legacy.' + table" } },
     });
     const mapper = bed.compile();
-    expect(mapper.map(bed.insert(row), 0)[0]).toMatchObject({ bus: 'tenant-placed', source: 'legacy.public.orders' });
-    expect(mapper.map(bed.insert({ ...row, status: null }), 0)[0]?.bus).toBeUndefined();
+    expect(mapper.map(bed.insert(row))[0]).toMatchObject({ bus: 'tenant-placed', source: 'legacy.public.orders' });
+    expect(mapper.map(bed.insert({ ...row, status: null }))[0]?.bus).toBeUndefined();
   });
 });
 

@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { eventRange } from '../../src/core/event.ts';
 import { contractOf, loadContracts } from '../../src/mapping/contract.ts';
 import { loadTransforms } from '../../src/mapping/transform.ts';
 import type { Transform } from '../../src/mapping/transform-types.ts';
@@ -27,8 +28,8 @@ describe('a contract', () => {
   test('lets through what satisfies it, and names the places of what does not, never the value', async () => {
     const { bed } = await mapperWith(schema);
     const mapper = bed.compile();
-    expect(mapper.map(bed.insert({ id: '1', status: 'placed' }), 0)).toHaveLength(1);
-    expect(() => mapper.map(bed.insert({ id: '1', status: 'secret' }), 0)).toThrow(
+    expect(mapper.map(bed.insert({ id: '1', status: 'placed' }))).toHaveLength(1);
+    expect(() => mapper.map(bed.insert({ id: '1', status: 'secret' }))).toThrow(
       expect.objectContaining({
         kind: 'contract-violated',
         message: 'schema.json: data/status must be equal to one of the allowed values (#/properties/status/enum)',
@@ -85,6 +86,8 @@ const throwing: Transform = () => {
   throw new TypeError('secret');
 };
 
+const prolific: Transform = () => Array.from({ length: 34 }, () => ({ detailType: 'X', data: 1 }));
+
 describe('a transform module', () => {
   const columns = { id: 'int8', tags: 'textArray', pin: 'text' } as const;
   const row = { id: '7', tags: '{a,own}', pin: '0000' };
@@ -92,9 +95,15 @@ describe('a transform module', () => {
   test('makes the events of a change, in order and numbered', async () => {
     const entry = { transform: 'mappings/lines.ts' };
     const transforms = await loadTransforms([tableEntry(entry)], import.meta.dirname);
-    const bed = mappingBed({ columns, entry, identity: 'full', transform: transforms.get('mappings/lines.ts') });
+    const bed = mappingBed({
+      columns,
+      entry,
+      identity: 'full',
+      transform: transforms.get('mappings/lines.ts'),
+      range: { first: 2, size: 2 },
+    });
     const mapper = bed.compile();
-    const events = mapper.map(bed.update({ ...row, tags: '{a,own}' }, { ...row, tags: '{a}' }), 2);
+    const events = mapper.map(bed.update({ ...row, tags: '{a,own}' }, { ...row, tags: '{a}' }));
     expect(
       events.map((event) => [event.id.split('-').at(-1), event.detailType, event.source, event.bus, event.resources]),
     ).toEqual([
@@ -106,8 +115,18 @@ describe('a transform module', () => {
       metadata: { operation: 'update', key: { id: '7' }, changed: ['tags'] },
       data: { id: '7', tag: 'a', before: ['a'] },
     });
-    expect(mapper.map({ operation: 'truncate', relation: bed.relation, transaction, ordinal: 1 }, 0)).toEqual([]);
+    expect(mapper.map({ operation: 'truncate', relation: bed.relation, transaction, ordinal: 1 })).toEqual([]);
     expect(mapper.counters.dropped).toBe(1);
+  });
+
+  test('of one of several entries has a share of the numbers, and says where it makes more', () => {
+    const bed = mappingBed({ columns, entry: { transform: 'x' }, transform: prolific, range: eventRange(0, 3) });
+    expect(() => bed.compile().map(bed.insert(row))).toThrow(
+      expect.objectContaining({
+        kind: 'mapping-failed',
+        message: 'capture[0] makes more than 33 events of one change of public.orders',
+      }),
+    );
   });
 
   test('sees masked columns masked and excluded ones not at all', () => {
@@ -121,7 +140,7 @@ describe('a transform module', () => {
       entry: { transform: 'x', exclude: ['pin'], mask: { tags: 'redact' } },
       transform,
     });
-    bed.compile().map(bed.insert(row), 0);
+    bed.compile().map(bed.insert(row));
     expect(seen).toEqual({
       operation: 'insert',
       table: 'public.orders',
@@ -144,14 +163,14 @@ describe('a transform module', () => {
     ['more than 100 events', Array.from({ length: 101 }, () => ({ detailType: 'X', data: 1 }))],
   ])('whose result %s parks the change', (message, result) => {
     const bed = mappingBed({ columns, entry: { transform: 'x' }, transform: (() => result) as Transform });
-    expect(() => bed.compile().map(bed.insert(row), 0)).toThrow(
+    expect(() => bed.compile().map(bed.insert(row))).toThrow(
       expect.objectContaining({ kind: 'mapping-failed', message: expect.stringContaining(message) as string }),
     );
   });
 
   test('that throws parks the change without its message, which may hold values', () => {
     const bed = mappingBed({ columns, entry: { transform: 'x' }, transform: throwing });
-    expect(() => bed.compile().map(bed.insert(row), 0)).toThrow(
+    expect(() => bed.compile().map(bed.insert(row))).toThrow(
       expect.objectContaining({ kind: 'mapping-failed', message: 'the transform module threw a TypeError' }),
     );
   });

@@ -30,8 +30,6 @@ create table dead_letter (
   event_id text not null,
   -- Index in capture[] of the configuration; -1 where no entry is concerned.
   entry integer not null,
-  -- Number of the change's first event of that entry.
-  first_index integer not null,
   -- Events of one group leave in order; a key update belongs to the group of the old key too.
   group_key text,
   previous_group text,
