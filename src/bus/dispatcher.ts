@@ -4,7 +4,7 @@ import type { Event } from '../core/event.ts';
 import type { WorkerStatus } from '../core/status.ts';
 import { Condition } from '../flow/condition.ts';
 import { type LaneItem, Lanes } from '../flow/lanes.ts';
-import { type Backoff, retry } from '../flow/supervise.ts';
+import { abortReason, type Backoff, retry } from '../flow/supervise.ts';
 import { BusHealth } from './health.ts';
 import { JobItem, type LaneJob } from './job.ts';
 import { Parker, type ParkItem } from './parker.ts';
@@ -73,7 +73,6 @@ export class Dispatcher<D extends Delivery> {
   /** Followers of a delivery that is being parked, in the same call: they are settled with it, so that their turn calls for nothing. */
   readonly #following = new Set<D>();
   readonly #jobs = new Set<Promise<void>>();
-  readonly #loose = new Set<Promise<Outcome>>();
 
   constructor(options: DispatcherOptions<D>) {
     this.#options = options;
@@ -130,25 +129,27 @@ export class Dispatcher<D extends Delivery> {
 
   /**
    * Sends one event outside of the lanes, for who knows that nothing else of its key is on the way. Resolves when it is accepted, or rejected
-   * for its own fault. Rejects only when the dispatcher stops.
+   * for its own fault. Rejects only when the signal aborts or the dispatcher stops; the bus may have the event then, or get it still. A drain does
+   * not wait for it, since whoever sends it has it stored and sends it again.
    */
-  send(event: Event): Promise<Outcome> {
-    const { signal } = this.#abort;
-    const sent = new Promise<Outcome>((resolve, reject) => {
-      signal.throwIfAborted();
-      const onAbort = (): void => reject(stopped());
-      signal.addEventListener('abort', onAbort, { once: true });
+  send(event: Event, signal: AbortSignal): Promise<Outcome> {
+    const ends = [signal, this.#abort.signal];
+    return new Promise<Outcome>((resolve, reject) => {
+      for (const end of ends) end.throwIfAborted();
+      const onAbort = ({ target }: { target: EventTarget | null }): void => {
+        leave();
+        reject(abortReason(target === signal ? signal : this.#abort.signal));
+      };
+      const leave = (): void => {
+        for (const end of ends) end.removeEventListener('abort', onAbort);
+      };
+      for (const end of ends) end.addEventListener('abort', onAbort, { once: true });
       this.#sender.offer(
         new LooseEvent(event, (outcome) => {
-          signal.removeEventListener('abort', onAbort);
+          leave();
           resolve(outcome);
         }),
       );
-    });
-    this.#loose.add(sent);
-    return sent.finally(() => {
-      this.#loose.delete(sent);
-      this.#drained.changed();
     });
   }
 
@@ -245,7 +246,7 @@ export class Dispatcher<D extends Delivery> {
   async #runJob(item: JobItem): Promise<void> {
     const { signal } = this.#abort;
     const { backoff, log } = this.#options;
-    const send = (event: Event): Promise<Outcome> => this.send(event);
+    const send = (event: Event): Promise<Outcome> => this.send(event, signal);
     try {
       await retry(() => item.job.run(send), {
         ...(backoff ?? BACKOFF).retry,
@@ -266,7 +267,7 @@ export class Dispatcher<D extends Delivery> {
   }
 
   #isEmpty(): boolean {
-    return this.#lanes.size === 0 && this.#loose.size === 0;
+    return this.#lanes.size === 0;
   }
 
   #onHalt(error: BanyanError): void {

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
-import type { WorkerRequest } from '../state/requests.ts';
+import { INTERRUPTED, type WorkerRequest } from '../state/requests.ts';
 import { redrive } from './redrive.ts';
 import type { LiveSession } from './upkeep.ts';
 
@@ -21,14 +21,14 @@ interface RequestContext {
 
 /** Does what a command asked for and stores the answer. Throws only where the answer can not be stored. */
 export async function serveRequest(request: WorkerRequest, context: RequestContext): Promise<void> {
-  const { session, log } = context;
+  const { session, signal, log } = context;
   log.info({ request: request.id, command: request.command, requestedBy: request.requestedBy }, 'serving a request');
   try {
     await session.state.requests.finish(request.id, { result: await answer(request, context) });
   } catch (error) {
     const { message, kind } = toBanyanError(error, request.command);
     log.warn({ request: request.id, kind }, `the request failed: ${message}`);
-    await session.state.requests.finish(request.id, { error: message });
+    await session.state.requests.finish(request.id, { error: signal.aborted ? INTERRUPTED : message });
   }
 }
 
@@ -47,7 +47,7 @@ async function answer(request: WorkerRequest, context: RequestContext): Promise<
         heldTables: state.held,
         mappersFor: async (table) => factory.compileNow(table, routes.byTable(table)?.relation),
         mapMessage: (change) => factory.mapMessage(change),
-        send: (event) => dispatcher.send(event),
+        send: (event) => dispatcher.send(event, signal),
       });
     case 'discard': {
       const { all: _all, ...filter } = selectionOf(request);

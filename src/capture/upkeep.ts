@@ -6,6 +6,7 @@ import { type Config, slotName } from '../config/schema.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Finding } from '../core/finding.ts';
 import { sleep } from '../flow/supervise.ts';
+import { within } from '../flow/within.ts';
 import type { ReplicationStream } from '../postgres/replication-stream.ts';
 import { identifyServer, type Server } from '../postgres/server.ts';
 import { type ObservedSlot, observeSlot } from '../postgres/slot.ts';
@@ -53,6 +54,9 @@ export interface UpkeepIntervals {
 
 export const UPKEEP: UpkeepIntervals = { observeMs: 5_000, inspectMs: 60_000, requestsMs: 1_000 };
 
+/** How long tasks may take to end once one of them has ended the session. */
+const TASKS_END_MS = 2_000;
+
 export interface UpkeepOptions {
   readonly preparing: PrepareOptions;
   readonly publisher: Pick<Publisher, 'probe'>;
@@ -92,7 +96,8 @@ export async function runUpkeep(session: LiveSession, options: UpkeepOptions): P
     await Promise.race([Promise.all(tasks), lost.promise]);
   } finally {
     failed.abort();
-    await Promise.allSettled(tasks);
+    // None of them may keep what was found from being reported: a query on a dead connection might never answer.
+    await within(TASKS_END_MS, Promise.allSettled(tasks));
   }
 }
 

@@ -39,6 +39,7 @@ export interface RequestStore {
 /** The worker looks once a second; this adds little to it. */
 const POLL_MS = 200;
 
+export const INTERRUPTED = 'the worker stopped before it was done; ask again';
 const WITHDRAWN = 'withdrawn: no worker took it in time';
 
 interface RequestRow {
@@ -104,9 +105,9 @@ export function requestStore(scope: StateScope): RequestStore {
     async failInterrupted() {
       const rows = await queryState(
         scope,
-        `update {request} set finished_at = now(), error = 'the worker stopped before it was done; ask again'
+        `update {request} set finished_at = now(), error = $2
          where connector = $1 and finished_at is null and started_at is not null returning id`,
-        [scope.connector],
+        [scope.connector, INTERRUPTED],
       );
       return rows.length;
     },

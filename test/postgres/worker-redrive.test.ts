@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import { eventually } from '../support/eventually.ts';
+import { ScriptedPublisher } from '../support/scripted-publisher.ts';
 import { fieldOf, makeBed, type WorkerBed } from '../support/worker-harness.ts';
 
 let server: EmbeddedPostgres;
@@ -20,6 +21,8 @@ afterAll(async () => {
 });
 
 const setup = `create table orders (id integer primary key, status text, quantity integer)`;
+/** Of the worker under test. */
+const SHUTDOWN_TIMEOUT_MS = 5_000;
 const HELD_GROUP = 'table:public.orders';
 
 /** Waits for so many parked letters. */
@@ -88,5 +91,42 @@ describe('several capture entries of one table', () => {
     expect(await bed.ask('redrive', { all: true })).toMatchObject({ sent: 3, stopped: [] });
     expect(fieldOf(bed.events, { key: 1, field: 'all' })).toEqual([1]);
     expect(new Set(idsOf(bed)).size).toBe(3);
+  });
+});
+
+describe('a redrive whose events the bus does not answer', () => {
+  /** A worker with one parked letter, whose redrive hangs in its first event. */
+  async function hanging(bed: WorkerBed) {
+    const publisher = new ScriptedPublisher(() => ({ do: 'reject', kind: 'event-rejected' }));
+    const running = await bed.start(plain, { publisher });
+    await bed.sql(`insert into orders values (1, 'a', 1)`);
+    await parked(bed, 1);
+    publisher.decide = () => ({ do: 'hold' });
+    const { requests } = await bed.state();
+    await requests.insert({ command: 'redrive', arguments: { all: true }, requestedBy: 'test' });
+    await publisher.until(() => publisher.inFlight.size === 1);
+    return { running, publisher };
+  }
+  const plain = { capture: [{ table: 'public.orders' }] };
+
+  test('does not keep a gap from being reported', async () => {
+    await using bed = await makeBed(server, { name: 'hanging_gap', setup });
+    const { running } = await hanging(bed);
+    await bed.sql(`alter publication ${bed.slot} drop table orders`);
+    expect((await running.reaches('halted')).problem?.kind).toBe('gap');
+  });
+
+  test('does not hold up a stop, and its letters stay for the next', async () => {
+    await using bed = await makeBed(server, { name: 'hanging_stop', setup });
+    const { running } = await hanging(bed);
+    const begun = performance.now();
+    await running.stop();
+    expect(performance.now() - begun).toBeLessThan(SHUTDOWN_TIMEOUT_MS);
+    expect(await bed.sql('select error from banyan.request')).toEqual([
+      { error: 'the worker stopped before it was done; ask again' },
+    ]);
+    await bed.start(plain);
+    expect(await bed.ask('redrive', { all: true })).toMatchObject({ sent: 1, stopped: [] });
+    expect(fieldOf(bed.events, { key: 1, field: 'status' })).toEqual(['a']);
   });
 });

@@ -565,7 +565,22 @@ describe('a job of a key', () => {
     await bus.until(() => bus.inFlight.size === 1);
     await dispatcher.stop();
     expect(failure).toMatchObject({ name: 'AbortError' });
-    await expect(dispatcher.send(event('late', 'a'))).rejects.toThrow('stopped');
+    await expect(dispatcher.send(event('late', 'a'), new AbortController().signal)).rejects.toThrow('stopped');
+  });
+});
+
+describe('an event outside of the lanes', () => {
+  test('is waited for until its own signal aborts, and holds up no drain', async () => {
+    const { bus, dispatcher, drain, settled } = rig(({ id }) => ({ do: id === 'loose' ? 'hold' : 'accept' }));
+    const own = new AbortController();
+    const sent = dispatcher.send(event('loose', 'a'), own.signal);
+    await bus.until(() => bus.inFlight.has('loose'));
+    submitAll(dispatcher, ['b1']);
+    await drain();
+    expect(settled).toEqual(['b1']);
+    own.abort(new Error('given up'));
+    await expect(sent).rejects.toThrow('given up');
+    await expect(dispatcher.send(event('next', 'a'), own.signal)).rejects.toThrow('given up');
   });
 });
 
