@@ -133,24 +133,14 @@ export class Dispatcher<D extends Delivery> {
    * not wait for it, since whoever sends it has it stored and sends it again.
    */
   send(event: Event, signal: AbortSignal): Promise<Outcome> {
-    const ends = [signal, this.#abort.signal];
-    return new Promise<Outcome>((resolve, reject) => {
-      for (const end of ends) end.throwIfAborted();
-      const onAbort = ({ target }: { target: EventTarget | null }): void => {
-        leave();
-        reject(abortReason(target === signal ? signal : this.#abort.signal));
-      };
-      const leave = (): void => {
-        for (const end of ends) end.removeEventListener('abort', onAbort);
-      };
-      for (const end of ends) end.addEventListener('abort', onAbort, { once: true });
-      this.#sender.offer(
-        new LooseEvent(event, (outcome) => {
-          leave();
-          resolve(outcome);
-        }),
-      );
-    });
+    return this.#orAborted(signal, (resolve) => this.#sender.offer(new LooseEvent(event, resolve)));
+  }
+
+  /** Resolves when everything of the fence that was submitted so far is settled; rejects when the signal aborts or the dispatcher stops. */
+  passed(fence: string, signal: AbortSignal): Promise<void> {
+    return this.#orAborted(signal, (resolve) =>
+      this.submitJob({ lane: undefined, fence, exclusive: true, run: async () => resolve() }),
+    );
   }
 
   /** Somebody saw that the set-up is at fault: nothing is sent until the publisher's probe says that it is mended. */
@@ -264,6 +254,25 @@ export class Dispatcher<D extends Delivery> {
     } catch (error) {
       if (!signal.aborted) this.#health.halt(toBanyanError(error, DOING_JOB));
     }
+  }
+
+  #orAborted<T>(signal: AbortSignal, begin: (resolve: (value: T) => void) => void): Promise<T> {
+    const ends = [signal, this.#abort.signal];
+    return new Promise<T>((resolve, reject) => {
+      for (const end of ends) end.throwIfAborted();
+      const onAbort = (): void => {
+        leave();
+        reject(abortReason(ends.find(({ aborted }) => aborted) ?? signal));
+      };
+      const leave = (): void => {
+        for (const end of ends) end.removeEventListener('abort', onAbort);
+      };
+      for (const end of ends) end.addEventListener('abort', onAbort, { once: true });
+      begin((value) => {
+        leave();
+        resolve(value);
+      });
+    });
   }
 
   #isEmpty(): boolean {

@@ -20,13 +20,14 @@ const WAVE = 16;
 
 /**
  * A held table: all its raw changes in order. An event that can not be sent is parked under its own key, and the table flows again when nothing
- * raw is left. No live event of the table is on the way meanwhile, since they are set aside as well.
+ * raw is left. No live event of the table is on the way meanwhile: those from before the hold are waited for, later ones are set aside as well.
  */
 export async function redriveTable(table: string, run: { options: RedriveOptions; tally: Tally }): Promise<void> {
   const { options, tally } = run;
   const { deadLetters, holding, routes, heldTables, signal, log } = options;
   const mappers = await compiled(table, run);
   if (mappers === undefined) return;
+  await options.passed(table);
   let rows = 0;
   for (;;) {
     signal.throwIfAborted();

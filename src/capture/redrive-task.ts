@@ -29,6 +29,8 @@ export interface RedriveOptions {
   readonly mapMessage: (change: MessageChange) => Event | undefined;
   /** Sends one event; retries and waits are inside, so an outcome is final: accepted, or rejected for the event's own fault. */
   readonly send: (event: Event) => Promise<Outcome>;
+  /** Resolves when no event of the table that was submitted so far is on its way. */
+  readonly passed: (table: string) => Promise<void>;
   readonly signal: AbortSignal;
   readonly log: Logger;
 }

@@ -48,6 +48,7 @@ async function answer(request: WorkerRequest, context: RequestContext): Promise<
         mappersFor: async (table) => factory.compileNow(table, routes.byTable(table)?.relation),
         mapMessage: (change) => factory.mapMessage(change),
         send: (event) => dispatcher.send(event, signal),
+        passed: (table) => dispatcher.passed(table, signal),
       });
     case 'discard': {
       const { all: _all, ...filter } = selectionOf(request);
