@@ -36,3 +36,13 @@ export function forwardDelivery(
     ...laneLinks,
   };
 }
+
+/** What a change without an event holds up while it is set aside. */
+export function groupsOf(source: Source, table: string): { group: string; previousGroup: string | undefined } {
+  const { change, mapper } = source;
+  if (mapper === undefined || change.operation === 'message' || change.operation === 'truncate') {
+    return { group: table, previousGroup: undefined };
+  }
+  const { group, previousGroup } = mapper.groups(change);
+  return { group: group ?? table, previousGroup };
+}

@@ -5,7 +5,7 @@ import type { Event } from '../core/event.ts';
 import type { Lsn } from '../core/lsn.ts';
 import type { Mapper } from '../mapping/mapper.ts';
 import type { StreamItem } from '../postgres/stream-options.ts';
-import { type ForwardDelivery, forwardDelivery, type Source } from './delivery.ts';
+import { type ForwardDelivery, forwardDelivery, groupsOf, type Source } from './delivery.ts';
 import type { Holding } from './holding.ts';
 import type { Ledger, LedgerTransaction } from './ledger.ts';
 import type { Parking } from './parking.ts';
@@ -235,13 +235,4 @@ class Intake implements TransactionMarks {
 function wantsReselect(mappers: readonly Mapper[], change: RowChange): boolean {
   for (const mapper of mappers) if (mapper.unavailable(change).length > 0) return true;
   return false;
-}
-
-function groupsOf(source: Source, table: string): { group: string; previousGroup: string | undefined } {
-  const { change, mapper } = source;
-  if (mapper === undefined || change.operation === 'message' || change.operation === 'truncate') {
-    return { group: table, previousGroup: undefined };
-  }
-  const { group, previousGroup } = mapper.groups(change);
-  return { group: group ?? table, previousGroup };
 }

@@ -1,10 +1,10 @@
-import { toBanyanError } from '../core/errors.ts';
+import { type BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Event } from '../core/event.ts';
-import { Lanes } from '../flow/lanes.ts';
+import { type LaneItem, laneLinks, Lanes } from '../flow/lanes.ts';
 import { sleep } from '../flow/supervise.ts';
 import type { Mapper } from '../mapping/mapper.ts';
 import { type DeadLetter, heldGroup } from '../state/dead-letters.ts';
-import { type ForwardDelivery, forwardDelivery } from './delivery.ts';
+import { type ForwardDelivery, forwardDelivery, groupsOf, type Source } from './delivery.ts';
 import {
   LETTERS_PER_READ,
   LOOK_AGAIN_MS,
@@ -15,11 +15,23 @@ import {
 
 type Stop = RedriveReport['stopped'][number];
 
+/** One event to send, or one change to park, in the turn of its key. */
+interface Step extends LaneItem {
+  readonly act: () => Promise<void>;
+}
+
+interface TableRun {
+  readonly table: string;
+  readonly mappers: readonly Mapper[];
+  readonly options: RedriveOptions;
+  readonly tally: Tally;
+}
+
 /** Events sent at a time; keys beside each other, never two of one key. */
 const WAVE = 16;
 
 /**
- * A held table: all its raw changes in order. An event that can not be sent is parked under its own key, and the table flows again when nothing
+ * A held table: all its raw changes in order. What can not be mapped or sent for its own fault is parked under its own key, and the table flows again when nothing
  * raw is left. No live event of the table is on the way meanwhile: those from before the hold are waited for, later ones are set aside as well.
  */
 export async function redriveTable(table: string, run: { options: RedriveOptions; tally: Tally }): Promise<void> {
@@ -70,20 +82,17 @@ async function compiled(
 }
 
 /** Returns where it had to stop. Letters count as redriven only when every event of theirs was accepted or parked under its own key. */
-async function redriveRaw(
-  letters: readonly DeadLetter[],
-  run: { table: string; mappers: readonly Mapper[]; options: RedriveOptions; tally: Tally },
-): Promise<Stop | undefined> {
-  const { table, mappers, options, tally } = run;
-  const ready: ForwardDelivery[] = [];
-  const lanes = new Lanes<ForwardDelivery>((delivery) => ready.push(delivery));
+async function redriveRaw(letters: readonly DeadLetter[], run: TableRun): Promise<Stop | undefined> {
+  const { table, options, tally } = run;
+  const ready: Step[] = [];
+  const lanes = new Lanes<Step>((step) => ready.push(step));
   const mapped: number[] = [];
   let stop: Stop | undefined;
   for (const change of changesOf(letters)) {
-    const made: ForwardDelivery[][] = [];
+    const made: Step[][] = [];
     for (const letter of change) {
       try {
-        made.push(deliveriesOf(letter, { table, mappers }));
+        made.push(stepsOf(letter, run));
       } catch (error) {
         const failure = toBanyanError(error, `mapping letter ${letter.id} again`);
         await options.deadLetters.setReason(letter.id, failure);
@@ -93,15 +102,15 @@ async function redriveRaw(
     }
     // Half a change must not be sent.
     if (stop !== undefined) break;
-    tally.withoutEvent += made.filter((deliveries) => deliveries.length === 0).length;
-    for (const delivery of made.flat()) lanes.add(delivery);
+    tally.withoutEvent += made.filter((steps) => steps.length === 0).length;
+    for (const step of made.flat()) lanes.add(step);
     mapped.push(...change.map(({ id }) => id));
   }
   while (ready.length > 0) {
     await Promise.all(
-      ready.splice(0, WAVE).map(async (delivery) => {
-        await sendOrPark(delivery, { options, tally });
-        lanes.settle(delivery);
+      ready.splice(0, WAVE).map(async (step) => {
+        await step.act();
+        lanes.settle(step);
       }),
     );
   }
@@ -120,15 +129,45 @@ function changesOf(letters: readonly DeadLetter[]): DeadLetter[][] {
   return changes;
 }
 
-function deliveriesOf(letter: DeadLetter, to: { table: string; mappers: readonly Mapper[] }): ForwardDelivery[] {
-  const { table } = to;
-  const mapper = to.mappers.find(({ entry }) => entry === letter.entry);
+/** Throws what is wrong with more than this row: the table can not go on then. */
+function stepsOf(letter: DeadLetter, run: TableRun): Step[] {
+  const { table } = run;
+  const mapper = run.mappers.find(({ entry }) => entry === letter.entry);
   // An entry that is no longer configured asks for nothing any more.
   if (letter.change === undefined || mapper === undefined) return [];
   const change = mapper.deserialize(letter.change);
-  const source = { change, mapper, transaction: undefined, counters: undefined };
+  const source: Source = { change, mapper, transaction: undefined, counters: undefined };
   const exclusive = change.operation === 'truncate';
-  return mapper.map(change).map((event) => forwardDelivery(event, { source, table, exclusive }));
+  let events: readonly Event[];
+  try {
+    events = mapper.map(change);
+  } catch (thrown) {
+    const error = toBanyanError(thrown, `mapping letter ${letter.id} again`);
+    if (error.reaction !== 'park') throw error;
+    return [parkingStep(source, { error, run, exclusive })];
+  }
+  return events.map((event) => {
+    const delivery = forwardDelivery(event, { source, table, exclusive });
+    const { lane, previousLane, fence } = delivery;
+    return { ...laneLinks, lane, previousLane, fence, exclusive, act: () => sendOrPark(delivery, run) };
+  });
+}
+
+function parkingStep(source: Source, what: { error: BanyanError; run: TableRun; exclusive: boolean }): Step {
+  const { error, exclusive } = what;
+  const { table, options, tally } = what.run;
+  const { group, previousGroup } = groupsOf(source, table);
+  return {
+    ...laneLinks,
+    lane: group,
+    previousLane: previousGroup,
+    fence: table,
+    exclusive,
+    act: async () => {
+      await options.parking.parkChange({ source, table, group, previousGroup, error });
+      tally.parked += 1;
+    },
+  };
 }
 
 /** Leaves out the last change of a full page, of which there may be more letters on the next. */
@@ -138,15 +177,21 @@ function wholeChanges(letters: DeadLetter[]): DeadLetter[] {
   return whole.length > 0 ? whole : letters;
 }
 
-async function sendOrPark(delivery: ForwardDelivery, run: { options: RedriveOptions; tally: Tally }): Promise<void> {
-  const { options, tally } = run;
-  if (isBehind(delivery.event, options)) {
-    await options.parking.parkDeliveries([{ delivery, error: undefined }]);
-    return;
+async function sendOrPark(
+  delivery: ForwardDelivery,
+  { options, tally }: Pick<TableRun, 'options' | 'tally'>,
+): Promise<void> {
+  let error: BanyanError | undefined;
+  if (!isBehind(delivery.event, options)) {
+    const outcome = await options.send(delivery.event);
+    if (outcome.status === 'accepted') {
+      tally.sent += 1;
+      return;
+    }
+    ({ error } = outcome);
   }
-  const outcome = await options.send(delivery.event);
-  if (outcome.status === 'accepted') tally.sent += 1;
-  else await options.parking.parkDeliveries([{ delivery, error: outcome.error }]);
+  await options.parking.parkDeliveries([{ delivery, error }]);
+  tally.parked += 1;
 }
 
 function isBehind(event: Event, { parking }: RedriveOptions): boolean {

@@ -12,6 +12,8 @@ import type { Routes } from './routes.ts';
 export interface RedriveReport {
   /** Events that the bus accepted. */
   readonly sent: number;
+  /** Events and changes of held tables that can not be sent, or wait behind such a one: parked under their own key now. */
+  readonly parked: number;
   /** Letters whose change makes no event any more under today's mapping. */
   readonly withoutEvent: number;
   /** Groups that stopped at a letter that still can not be sent; it and what is behind it stay parked. */
@@ -42,6 +44,7 @@ export const LOOK_AGAIN_MS = 20;
 /** What a redrive has done so far. */
 export interface Tally {
   sent: number;
+  parked: number;
   withoutEvent: number;
   stopped: { group: string; letter: number | undefined; reason: string }[];
 }

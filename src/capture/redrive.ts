@@ -27,7 +27,7 @@ const CONCURRENCY = 8;
  * parked any more; until then its live events go on being stored behind.
  */
 export async function redrive(selection: RedriveSelection, options: RedriveOptions): Promise<RedriveReport> {
-  const tally: Tally = { sent: 0, withoutEvent: 0, stopped: [] };
+  const tally: Tally = { sent: 0, parked: 0, withoutEvent: 0, stopped: [] };
   const groups = await selectGroups(selection, options);
   const held = groups.filter((group) => group.startsWith('table:'));
   for (const group of held) await redriveTable(group.slice('table:'.length), { options, tally });
@@ -43,7 +43,7 @@ export async function redrive(selection: RedriveSelection, options: RedriveOptio
   };
   await Promise.all(Array.from({ length: CONCURRENCY }, next));
   options.log.info(
-    { sent: tally.sent, withoutEvent: tally.withoutEvent, stopped: tally.stopped.length },
+    { sent: tally.sent, parked: tally.parked, withoutEvent: tally.withoutEvent, stopped: tally.stopped.length },
     'redrive ended',
   );
   return tally;

@@ -73,7 +73,7 @@ async function refuseUnknown(ids: readonly number[], deadLetters: Pick<DeadLette
 }
 
 function report(result: RedriveReport, output: Output): ExitCode {
-  const { sent, withoutEvent, stopped } = result;
+  const { sent, parked, withoutEvent, stopped } = result;
   const exitCode = stopped.length === 0 ? ExitCode.ok : ExitCode.unexpected;
   if (output.json) {
     output.value(result);
@@ -82,7 +82,8 @@ function report(result: RedriveReport, output: Output): ExitCode {
   const mark = stopped.length === 0 ? output.paint('green', '✓') : output.paint('yellow', '!');
   const without =
     withoutEvent === 0 ? '' : `; ${count(withoutEvent, 'change makes', 'changes make')} no event under today’s mapping`;
-  output.line(`${mark} sent ${count(sent, 'event')}${without}`);
+  const aside = parked === 0 ? '' : `; ${parked} of held tables parked under their own key`;
+  output.line(`${mark} sent ${count(sent, 'event')}${aside}${without}`);
   for (const { group, letter, reason } of stopped) {
     output.line(`  still parked: ${group}${letter === undefined ? '' : `, at letter ${letter}`}: ${reason}`);
   }

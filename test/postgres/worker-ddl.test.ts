@@ -95,7 +95,12 @@ describe('a mapping that names a column which vanishes', () => {
     expect(second.table('public.orders').held).toBeDefined();
     await bed.sql(`update orders set state = 'd'`);
     await held(bed, 6);
-    expect(await bed.ask('redrive', { table: 'public.orders' })).toEqual({ sent: 6, withoutEvent: 0, stopped: [] });
+    expect(await bed.ask('redrive', { table: 'public.orders' })).toEqual({
+      sent: 6,
+      parked: 0,
+      withoutEvent: 0,
+      stopped: [],
+    });
     expect(second.table('public.orders').held).toBeUndefined();
     await bed.sql(`update orders set state = 'e'`);
     await bed.confirmed();

@@ -108,7 +108,12 @@ describe('a poison row', () => {
     expect(fieldOf(bed.events, { key: 1, field: 'quantity' })).toEqual([5]);
     expect(fieldOf(bed.events, { key: 2, field: 'quantity' })).toEqual([5, 6, 7]);
 
-    expect(await bed.ask('redrive', { all: true })).toEqual({ sent: 4, withoutEvent: 0, stopped: [] });
+    expect(await bed.ask('redrive', { all: true })).toEqual({
+      sent: 4,
+      parked: 0,
+      withoutEvent: 0,
+      stopped: [],
+    });
     await bed.sql(`update orders set quantity = 10 where id = 1`);
     await bed.confirmed();
     expect(fieldOf(bed.events, { key: 1, field: 'quantity' })).toEqual([5, -1, 7, 8, 9, 10]);
