@@ -102,6 +102,8 @@ export class Parker<D> {
       const first = this.#queue.shift();
       if (first === undefined) break;
       items.push(first);
+      // What waits behind an event of its own fault is not parked for sure: that one's letter may have been given up before.
+      if (first.error !== undefined) continue;
       let { delivery } = first;
       // Asked for only where there is room for it: the one that is named goes with this call.
       while (items.length < ITEMS_PER_CALL) {

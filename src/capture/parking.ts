@@ -110,10 +110,14 @@ export class Parking {
 
   /** Lets every group go that the store no longer has: after letters were discarded. */
   async reconcile(): Promise<void> {
+    await this.#releaseAbsent([...this.#groups]);
+  }
+
+  async #releaseAbsent(groups: readonly string[]): Promise<void> {
     const { mark } = this;
-    const stored = new Set(await this.#store.parkedGroups());
+    const stored = new Set(await this.#store.parkedAmong(groups));
     // What was stored meanwhile stays parked.
-    for (const group of this.#groups) if (!stored.has(group)) this.release([group], mark);
+    for (const group of groups) if (!stored.has(group)) this.release([group], mark);
   }
 
   async #write(letters: readonly NewDeadLetter[], error: BanyanError | undefined): Promise<void> {
@@ -126,8 +130,9 @@ export class Parking {
       this.#lastWrite.set(group, this.#writes);
       this.#writing.set(group, (this.#writing.get(group) ?? 0) + 1);
     }
+    let added: number;
     try {
-      await this.#store.park(letters);
+      added = await this.#store.park(letters);
     } finally {
       // Counted again at its end: a read that began meanwhile may not have seen it.
       this.#writes += 1;
@@ -138,7 +143,9 @@ export class Parking {
         else this.#writing.set(group, left);
       }
     }
-    if (error !== undefined) {
+    // The letter of an event that came again stays as it was. Was it given up or redriven, then there may be nothing that its key waits for.
+    if (added < letters.length) await this.#releaseAbsent(groups);
+    if (error !== undefined && groups.some((group) => this.#groups.has(group))) {
       this.#log.error(
         {
           kind: error.kind,

@@ -57,6 +57,8 @@ export interface DeadLetterStore {
   park(letters: readonly NewDeadLetter[]): Promise<number>;
   /** Every group with something parked, for the start of the worker: new events of these go behind. */
   parkedGroups(): Promise<string[]>;
+  /** Those of these groups that have something parked. */
+  parkedAmong(groups: readonly string[]): Promise<string[]>;
   /** Held changes (group `table:<name>`) that wait, by table. */
   heldTables(): Promise<HeldChanges[]>;
   /** The groups of parked letters, those of old keys included. An empty filter means all. */
@@ -102,6 +104,17 @@ export function deadLetterStore(scope: StateScope): DeadLetterStore {
 
     parkedGroups() {
       return this.groupsOf({});
+    },
+
+    async parkedAmong(groups) {
+      const rows = await queryState<{ name: string }>(
+        scope,
+        `select name from unnest($2::text[]) as name
+         where exists (select from {dead_letter} where ${PARKED} and group_key = name)
+            or exists (select from {dead_letter} where ${PARKED} and previous_group = name)`,
+        [scope.connector, groups],
+      );
+      return rows.map((row) => row.name);
     },
 
     async heldTables() {

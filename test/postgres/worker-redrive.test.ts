@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import { eventually } from '../support/eventually.ts';
 import { ScriptedPublisher } from '../support/scripted-publisher.ts';
-import { fieldOf, makeBed, seen, type WorkerBed } from '../support/worker-harness.ts';
+import { fieldOf, makeBed, seen, type SeenEvent, type WorkerBed } from '../support/worker-harness.ts';
 
 let server: EmbeddedPostgres;
 let folder: string;
@@ -204,5 +204,38 @@ describe('a held table with a row that can not be mapped', () => {
     await bed.confirmed();
     expect(fieldOf(bed.events, { key: 1, field: 'quantity' })).toEqual([1, 2]);
     expect(fieldOf(bed.events, { key: 2, field: 'quantity' })).toEqual([1, 4, 5]);
+  });
+});
+
+const isPoison = ({ metadata }: SeenEvent) => metadata.operation === 'insert' && metadata.key['id'] === 1;
+
+describe('a letter that was given up and whose event comes again after a restart', () => {
+  const plain = { capture: [{ table: 'public.orders' }] };
+
+  test('stays so, and its key flows', async () => {
+    await using bed = await makeBed(server, { name: 'given_up', setup });
+    // The second row keeps the transaction of both from being confirmed.
+    const before = new ScriptedPublisher((event) => ({
+      do: 'reject',
+      kind: isPoison(seen(event)) ? 'event-rejected' : 'bus-missing',
+    }));
+    const first = await bed.start(plain, { publisher: before });
+    await bed.sql(`insert into orders values (1, 'a', 1), (2, 'a', 1)`);
+    await parked(bed, 1);
+    await bed.ask('discard', { table: 'public.orders' });
+    await first.stop();
+
+    await bed.sql(`update orders set quantity = 2; update orders set quantity = 3`);
+    const after = new ScriptedPublisher((event) =>
+      isPoison(seen(event)) ? { do: 'reject', kind: 'event-rejected' } : { do: 'accept' },
+    );
+    const second = await bed.start(plain, { publisher: after });
+    await bed.confirmed();
+    const sent = after.accepted.map(seen);
+    expect(fieldOf(sent, { key: 1, field: 'quantity' })).toEqual([2, 3]);
+    expect(fieldOf(sent, { key: 2, field: 'quantity' })).toEqual([1, 2, 3]);
+    await parked(bed, 0);
+    expect(after.requests.flat().filter((event) => isPoison(seen(event)))).toHaveLength(1);
+    expect(second.table('public.orders').held).toBeUndefined();
   });
 });
