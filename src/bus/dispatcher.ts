@@ -26,7 +26,7 @@ export interface DispatcherOptions<D extends Delivery> {
   readonly maxRequestBytes: number;
   /** Whether something of this group is parked already: later events of it go behind. Asked when an event's turn has come. */
   readonly isParked: (group: string) => boolean;
-  /** Sets events aside, in this order. Durable when it resolves; called again with the same ones when it rejects. */
+  /** Sets events aside, in this order. Durable when it resolves; called again with the same ones after an error that retries. */
   readonly park: (items: readonly ParkItem<D>[]) => Promise<unknown>;
   /** Exactly once for each delivery: accepted by the bus, or durably parked. */
   readonly onSettled: (deliveries: readonly D[], how: 'accepted' | 'parked') => void;

@@ -10,7 +10,7 @@ export interface ParkItem<D> {
 }
 
 export interface ParkerOptions<D> {
-  /** Durable when it resolves. Called again with the same items after an error. */
+  /** Durable when it resolves. Called again with the same items after an error that retries. */
   readonly park: (items: readonly ParkItem<D>[]) => Promise<void>;
   /** What waits only for this delivery and goes the same way: parked in the same call, or a hot key would cost one call an event. */
   readonly followerOf: (delivery: D) => D | undefined;
@@ -125,7 +125,7 @@ export class Parker<D> {
   }
 }
 
-/** Whatever is wrong with the database, nothing may be lost: only a decision to halt (such as `hold-limit`) ends the attempts. */
+/** What passes by itself. Anything else is for the session to end by, since a person must act and must be told. */
 function isRetriable(error: unknown): boolean {
-  return !(error instanceof BanyanError) || error.reaction !== 'halt' || error.kind === 'unknown';
+  return error instanceof BanyanError && error.reaction === 'retry';
 }

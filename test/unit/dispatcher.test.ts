@@ -263,15 +263,20 @@ describe('Dispatcher', () => {
     expect(order).toEqual(['durable', 'settled: parked']);
   });
 
-  test('halts when parking says that its limit is reached', async () => {
+  test.each([
+    ['hold-limit', new BanyanError('hold-limit', 'enough')],
+    ['database-privilege', new BanyanError('database-privilege', 'permission denied for table dead_letter')],
+    ['unknown', new BanyanError('unknown', 'relation dead_letter does not exist')],
+    ['unknown', new TypeError('a mistake')],
+  ])('halts when parking fails for good: %s', async (kind, error) => {
     const { dispatcher, settled, halts, until } = rig(() => ({ do: 'reject', kind: 'event-rejected' }), {
       park: async () => {
-        throw new BanyanError('hold-limit', 'enough');
+        throw error;
       },
     });
     submitAll(dispatcher, ['a1']);
     await until(() => halts.length > 0);
-    expect(halts.map(({ kind }) => kind)).toEqual(['hold-limit']);
+    expect(halts.map((halt) => halt.kind)).toEqual([kind]);
     expect(settled).toEqual([]);
   });
 
