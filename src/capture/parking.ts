@@ -18,7 +18,7 @@ export interface ParkedChange {
 }
 
 export interface ParkingOptions {
-  readonly store: DeadLetterStore;
+  readonly store: Pick<DeadLetterStore, 'park' | 'parkedAmong'>;
   readonly identity: StreamIdentity;
   /** Groups with parked letters, as the store has them at the start. */
   readonly groups: Iterable<string>;
@@ -30,7 +30,7 @@ export interface ParkingOptions {
  * until then its later events are stored behind the first one, in order.
  */
 export class Parking {
-  readonly #store: DeadLetterStore;
+  readonly #store: ParkingOptions['store'];
   readonly #identity: StreamIdentity;
   readonly #log: Logger;
   readonly #groups: Set<string>;

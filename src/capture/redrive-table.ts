@@ -3,9 +3,10 @@ import type { Event } from '../core/event.ts';
 import { type LaneItem, laneLinks, Lanes } from '../flow/lanes.ts';
 import { sleep } from '../flow/supervise.ts';
 import type { Mapper } from '../mapping/mapper.ts';
-import { type DeadLetter, heldGroup } from '../state/dead-letters.ts';
+import { heldGroup, type ParkedLetter } from '../state/dead-letters.ts';
 import { type ForwardDelivery, forwardDelivery, groupsOf, type Source } from './delivery.ts';
 import {
+  allEnded,
   LETTERS_PER_READ,
   LOOK_AGAIN_MS,
   type RedriveOptions,
@@ -59,6 +60,7 @@ export async function redriveTable(table: string, run: { options: RedriveOptions
       break;
     }
   }
+  holding.account(table, { rows: 0, bytes: 0 });
   const unfit = routes.release(table);
   if (unfit !== undefined) {
     tally.stopped.push({ group: heldGroup(table), letter: undefined, reason: unfit.message });
@@ -82,7 +84,7 @@ async function compiled(
 }
 
 /** Returns where it had to stop. Letters count as redriven only when every event of theirs was accepted or parked under its own key. */
-async function redriveRaw(letters: readonly DeadLetter[], run: TableRun): Promise<Stop | undefined> {
+async function redriveRaw(letters: readonly ParkedLetter[], run: TableRun): Promise<Stop | undefined> {
   const { table, options, tally } = run;
   const ready: Step[] = [];
   const lanes = new Lanes<Step>((step) => ready.push(step));
@@ -107,7 +109,7 @@ async function redriveRaw(letters: readonly DeadLetter[], run: TableRun): Promis
     mapped.push(...change.map(({ id }) => id));
   }
   while (ready.length > 0) {
-    await Promise.all(
+    await allEnded(
       ready.splice(0, WAVE).map(async (step) => {
         await step.act();
         lanes.settle(step);
@@ -119,8 +121,8 @@ async function redriveRaw(letters: readonly DeadLetter[], run: TableRun): Promis
 }
 
 /** The letters of each change: one for each capture entry. */
-function changesOf(letters: readonly DeadLetter[]): DeadLetter[][] {
-  const changes: DeadLetter[][] = [];
+function changesOf(letters: readonly ParkedLetter[]): ParkedLetter[][] {
+  const changes: ParkedLetter[][] = [];
   for (const letter of letters) {
     const last = changes.at(-1);
     if (last?.[0]?.eventId === letter.eventId) last.push(letter);
@@ -130,7 +132,7 @@ function changesOf(letters: readonly DeadLetter[]): DeadLetter[][] {
 }
 
 /** Throws what is wrong with more than this row: the table can not go on then. */
-function stepsOf(letter: DeadLetter, run: TableRun): Step[] {
+function stepsOf(letter: ParkedLetter, run: TableRun): Step[] {
   const { table } = run;
   const mapper = run.mappers.find(({ entry }) => entry === letter.entry);
   // An entry that is no longer configured asks for nothing any more.
@@ -171,8 +173,8 @@ function parkingStep(source: Source, what: { error: BanyanError; run: TableRun; 
 }
 
 /** Leaves out the last change of a full page, of which there may be more letters on the next. */
-function wholeChanges(letters: DeadLetter[]): DeadLetter[] {
-  if (letters.length < LETTERS_PER_READ) return letters;
+function wholeChanges(letters: ParkedLetter[]): ParkedLetter[] {
+  if (letters.length < LETTERS_PER_READ.rows) return letters;
   const whole = letters.filter((letter) => letter.eventId !== letters.at(-1)?.eventId);
   return whole.length > 0 ? whole : letters;
 }

@@ -21,11 +21,11 @@ export interface RedriveReport {
 }
 
 export interface RedriveOptions {
-  readonly deadLetters: DeadLetterStore;
-  readonly heldTables: HeldTableStore;
+  readonly deadLetters: Pick<DeadLetterStore, 'groupsOf' | 'nextOfGroups' | 'setReason' | 'markRedriven'>;
+  readonly heldTables: Pick<HeldTableStore, 'list' | 'clear'>;
   readonly parking: Parking;
-  readonly holding: Holding;
-  readonly routes: Routes;
+  readonly holding: Pick<Holding, 'addedTo' | 'isWriting' | 'account'>;
+  readonly routes: Pick<Routes, 'release'>;
   /** The mappers of a table, compiled for what its columns are now. Throws `schema-drift` where they still can not be. */
   readonly mappersFor: (table: string) => Promise<readonly Mapper[]>;
   readonly mapMessage: (change: MessageChange) => Event | undefined;
@@ -37,7 +37,8 @@ export interface RedriveOptions {
   readonly log: Logger;
 }
 
-export const LETTERS_PER_READ = 200;
+/** One read of letters: their changes in memory several times over, for each of the groups that are redriven together. */
+export const LETTERS_PER_READ = { rows: 200, bytes: 4_000_000 };
 /** How soon a group is looked at again whose last event is still on its way into the store. */
 export const LOOK_AGAIN_MS = 20;
 
@@ -47,4 +48,11 @@ export interface Tally {
   parked: number;
   withoutEvent: number;
   stopped: { group: string; letter: number | undefined; reason: string }[];
+}
+
+/** Waits for the end of all tasks, also where one of them failed: none may go on behind the answer. Throws what failed first in their order. */
+export async function allEnded(tasks: readonly Promise<void>[]): Promise<void> {
+  const ends = await Promise.allSettled(tasks);
+  const failed = ends.find((end) => end.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
 }

@@ -1,10 +1,11 @@
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Event } from '../core/event.ts';
 import { sleep } from '../flow/supervise.ts';
-import { type DeadLetter, heldGroup } from '../state/dead-letters.ts';
+import { heldGroup, type ParkedLetter } from '../state/dead-letters.ts';
 import { deserializeMessage } from './parking.ts';
 import { redriveTable } from './redrive-table.ts';
 import {
+  allEnded,
   LETTERS_PER_READ,
   LOOK_AGAIN_MS,
   type RedriveOptions,
@@ -34,14 +35,22 @@ export async function redrive(selection: RedriveSelection, options: RedriveOptio
   const waiting = groups.filter((group) => !held.includes(group));
   const done = new Set<string>();
   const underWay = new Map<string, Set<string>>();
+  const failed = new AbortController();
+  const ends = AbortSignal.any([options.signal, failed.signal]);
   const next = async (): Promise<void> => {
-    while (waiting.length > 0) {
-      const group = waiting.shift();
-      if (group === undefined || done.has(group) || underWay.has(group)) continue;
-      await redriveGroup(group, { options, tally, done, underWay });
+    try {
+      while (waiting.length > 0) {
+        const group = waiting.shift();
+        if (group === undefined || done.has(group) || underWay.has(group)) continue;
+        await redriveGroup(group, { options: { ...options, signal: ends }, tally, done, underWay });
+      }
+    } catch (error) {
+      // The others end with the event that they are sending: given up on the way, it might arrive after its key was redriven again.
+      failed.abort(error);
+      throw failed.signal.reason;
     }
   };
-  await Promise.all(Array.from({ length: CONCURRENCY }, next));
+  await allEnded(Array.from({ length: CONCURRENCY }, next));
   options.log.info(
     { sent: tally.sent, parked: tally.parked, withoutEvent: tally.withoutEvent, stopped: tally.stopped.length },
     'redrive ended',
@@ -114,6 +123,7 @@ async function redriveTied(group: string, tied: Set<string>, run: GroupRun): Pro
       continue;
     }
     for (const letter of letters) {
+      signal.throwIfAborted();
       const failure = await redriveLetter(letter, { options, tally });
       if (failure === undefined) continue;
       await deadLetters.setReason(letter.id, failure);
@@ -125,7 +135,7 @@ async function redriveTied(group: string, tied: Set<string>, run: GroupRun): Pro
 
 /** Returns why the letter still can not be sent. */
 async function redriveLetter(
-  letter: DeadLetter,
+  letter: ParkedLetter,
   run: { options: RedriveOptions; tally: Tally },
 ): Promise<BanyanError | undefined> {
   const { options, tally } = run;
@@ -147,7 +157,7 @@ async function redriveLetter(
   return undefined;
 }
 
-async function remap(letter: DeadLetter, options: RedriveOptions): Promise<readonly Event[]> {
+async function remap(letter: ParkedLetter, options: RedriveOptions): Promise<readonly Event[]> {
   if (letter.change === undefined)
     throw new BanyanError('mapping-failed', `letter ${letter.id} holds no change to map again`);
   if (letter.table.startsWith('message:')) {
@@ -161,6 +171,6 @@ async function remap(letter: DeadLetter, options: RedriveOptions): Promise<reado
   return mapper.map(mapper.deserialize(letter.change));
 }
 
-function groupsOfLetter(letter: DeadLetter): string[] {
+function groupsOfLetter(letter: ParkedLetter): string[] {
   return [letter.group, letter.previousGroup].filter((group) => group !== undefined);
 }

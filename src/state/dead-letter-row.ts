@@ -22,6 +22,9 @@ export interface DeadLetter {
   readonly settledAt: string | undefined;
 }
 
+/** As a redrive reads it: without the composed event, which is for people and as large as the change. */
+export type ParkedLetter = Omit<DeadLetter, 'event'>;
+
 export interface DeadLetterRow {
   id: string;
   event_id: string;

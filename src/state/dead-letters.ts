@@ -1,8 +1,14 @@
 import type { ErrorKind } from '../core/errors.ts';
-import { type DeadLetter, type DeadLetterRow, deadLetterColumns, deadLetterOf } from './dead-letter-row.ts';
+import {
+  type DeadLetter,
+  type DeadLetterRow,
+  deadLetterColumns,
+  deadLetterOf,
+  type ParkedLetter,
+} from './dead-letter-row.ts';
 import { queryState, type StateScope } from './scope.ts';
 
-export type { DeadLetter };
+export type { DeadLetter, ParkedLetter };
 
 /** An event, or a change that no event could be made of, to be set aside. Texts never hold row values, `event` and `change` do. */
 export interface NewDeadLetter {
@@ -65,9 +71,12 @@ export interface DeadLetterStore {
   groupsOf(filter: DeadLetterFilter): Promise<string[]>;
   /**
    * The first parked letters of these groups, in order of sequence. A key update belongs to two groups; giving all groups that are tied that way keeps the
-   * order of each.
+   * order of each. `bytes` ends the page behind the change that exceeds it, `rows` where it is.
    */
-  nextOfGroups(groups: readonly string[], limit: number): Promise<DeadLetter[]>;
+  nextOfGroups(
+    groups: readonly string[],
+    page: { readonly rows: number; readonly bytes: number },
+  ): Promise<ParkedLetter[]>;
   /** Why a letter still can not be sent, after a redrive that stopped there; it is no longer merely behind. */
   setReason(
     id: number,
@@ -140,15 +149,12 @@ export function deadLetterStore(scope: StateScope): DeadLetterStore {
       return rows.map((row) => row.name);
     },
 
-    async nextOfGroups(groups, limit) {
-      const rows = await queryState<DeadLetterRow>(
-        scope,
-        `select ${deadLetterColumns}, event, change from {dead_letter}
-         where ${PARKED} and (group_key = any($2) or previous_group = any($2))
-         order by sequence, entry, id limit $3`,
-        [scope.connector, groups, limit],
-      );
-      return rows.map(deadLetterOf);
+    async nextOfGroups(groups, page) {
+      const rows = await queryState<DeadLetterRow>(scope, NEXT, [scope.connector, groups, page.rows, page.bytes]);
+      return rows.map((row) => {
+        const { event: _event, ...letter } = deadLetterOf(row);
+        return letter;
+      });
     },
 
     async setReason(id, reason) {
@@ -238,6 +244,23 @@ const PARK = `
     returning id
   )
   select count(*) as inserted from inserted`;
+
+/** The length of a text is known without reading it, so only what is returned is read. */
+const NEXT = `
+  with first as (
+    select id, event_id, sequence, entry, octet_length(change) as bytes from {dead_letter}
+    where ${PARKED} and (group_key = any($2) or previous_group = any($2))
+    order by sequence, entry, id limit $3
+  ), placed as (
+    select id, event_id, coalesce(sum(bytes) over (
+      order by sequence, entry, id rows between unbounded preceding and 1 preceding), 0) as bytes_before
+    from first
+  ), changes as (
+    select id, min(bytes_before) over (partition by event_id) as bytes_before from placed
+  )
+  select ${deadLetterColumns}, change from {dead_letter}
+  where id in (select id from changes where bytes_before < $4)
+  order by sequence, entry, id`;
 
 function filterValues(filter: DeadLetterFilter): unknown[] {
   return [filter.ids ?? null, filter.table ?? null, filter.group ?? null];

@@ -34,6 +34,9 @@ afterAll(async () => {
   await Promise.all(pools.map((each) => each.end()));
 });
 
+/** Larger than any test's. */
+const page = { rows: 100, bytes: 1_000_000 };
+
 function lsn(text: string): Lsn {
   return parseLsn(text);
 }
@@ -248,7 +251,7 @@ describe('the stores', () => {
     test('that are delivered again stay as they were and where they were', async () => {
       expect(await state.deadLetters.park([letter(2), letter(1)])).toBe(2);
       expect(await state.deadLetters.park([letter(1, { message: 'again' }), letter(3), letter(3)])).toBe(1);
-      const parked = await state.deadLetters.nextOfGroups(['public.orders:1'], 10);
+      const parked = await state.deadLetters.nextOfGroups(['public.orders:1'], page);
       expect(parked.map(({ eventId, message }) => [eventId, message])).toEqual([
         ['7-1-1', 'the bus refused it'],
         ['7-1-2', 'the bus refused it'],
@@ -268,9 +271,9 @@ describe('the stores', () => {
     test('keep what was to be sent and the raw change to the byte', async () => {
       const event = '{"detail":{"big":12345678901234567890,"text":"é ’ 😀 \\u0000 \\\\"}}';
       await state.deadLetters.park([letter(1, { event, change: '{"a":"ü"}' })]);
-      const [parked] = await state.deadLetters.nextOfGroups(['public.orders:1'], 1);
-      expect(parked).toMatchObject({ event, change: '{"a":"ü"}', status: 'parked', settledAt: undefined });
-      expect(await state.deadLetters.get(parked?.id ?? 0)).toEqual(parked);
+      const [parked] = await state.deadLetters.nextOfGroups(['public.orders:1'], page);
+      expect(parked).toMatchObject({ change: '{"a":"ü"}', status: 'parked', settledAt: undefined });
+      expect(await state.deadLetters.get(parked?.id ?? 0)).toEqual({ ...parked, event });
       expect(await other.deadLetters.get(parked?.id ?? 0)).toBeUndefined();
     });
 
@@ -278,7 +281,7 @@ describe('the stores', () => {
       await state.deadLetters.park([letter(1, { group: 'b', previousGroup: 'a' }), letter(2, { group: 'c' })]);
       expect((await state.deadLetters.parkedGroups()).toSorted()).toEqual(['a', 'b', 'c']);
       expect(await state.deadLetters.counts()).toEqual({ parked: 2, groups: 3 });
-      expect(await state.deadLetters.nextOfGroups(['a'], 10)).toHaveLength(1);
+      expect(await state.deadLetters.nextOfGroups(['a'], page)).toHaveLength(1);
       expect(await state.deadLetters.groupsOf({ group: 'a' })).toEqual(['a', 'b']);
     });
 
@@ -287,12 +290,33 @@ describe('the stores', () => {
         fc.asyncProperty(fc.uniqueArray(fc.nat(), { minLength: 1, maxLength: 20 }), async (numbers) => {
           await pool.query('truncate banyan.dead_letter');
           await state.deadLetters.park(numbers.map((number) => letter(number)));
-          const letters = await state.deadLetters.nextOfGroups(['public.orders:1'], 100);
+          const letters = await state.deadLetters.nextOfGroups(['public.orders:1'], page);
           const sorted = numbers.toSorted((a, b) => a - b).map((number) => `7-1-${number}`);
           expect(letters.map(({ eventId }) => eventId)).toEqual(sorted);
         }),
         { numRuns: 20 },
       );
+    });
+
+    test('come in pages of so many rows, and end with the change that makes so many bytes', async () => {
+      const large = (number: number, entry: number) => letter(number, { entry, change: `"${'x'.repeat(998)}"` });
+      const idsOf = async (limits: { rows: number; bytes: number }) => {
+        const letters = await state.deadLetters.nextOfGroups(['public.orders:1'], limits);
+        return letters.map(({ eventId, entry }) => `${eventId}/${entry}`);
+      };
+      await state.deadLetters.park([large(1, 0), large(1, 1), large(1, 2), large(2, 0), letter(3)]);
+      const all = ['7-1-1/0', '7-1-1/1', '7-1-1/2', '7-1-2/0', '7-1-3/0'];
+      expect(await idsOf({ rows: 4, bytes: 1_000_000 })).toEqual(all.slice(0, 4));
+      expect(await idsOf({ rows: 100, bytes: 1 })).toEqual(all.slice(0, 3));
+      expect(await idsOf({ rows: 100, bytes: 3_000 })).toEqual(all.slice(0, 3));
+      expect(await idsOf({ rows: 100, bytes: 3_001 })).toEqual(all.slice(0, 4));
+      expect(await idsOf({ rows: 100, bytes: 4_001 })).toEqual(all);
+    });
+
+    test('tell which groups have some', async () => {
+      await state.deadLetters.park([letter(1, { group: 'b', previousGroup: 'a' }), letter(2, { group: 'c' })]);
+      await state.deadLetters.discard({ group: 'c' });
+      expect((await state.deadLetters.parkedAmong(['a', 'b', 'c', 'd'])).toSorted()).toEqual(['a', 'b']);
     });
 
     test('of held tables are counted against the limit', async () => {
@@ -395,7 +419,8 @@ test('a database that is not UTF8 keeps characters that it has no form for', asy
   pool = await freshPool(`encoding 'LATIN1' template template0`);
   const state = await openState({ pool, connector: 'shop', schema: 'banyan' });
   await state.deadLetters.park([letter(1, { event: '{"detail":"é ’ 😀"}', message: 'the table’s mapping' })]);
-  const [parked] = await state.deadLetters.nextOfGroups(['public.orders:1'], 1);
+  const [listed] = await state.deadLetters.list({});
+  const parked = await state.deadLetters.get(listed?.id ?? 0);
   expect(JSON.parse(parked?.event ?? '')).toEqual({ detail: 'é ’ 😀' });
   expect(parked?.message).toBe("the table's mapping");
   await state.gaps.record({ kind: 'slot-missing', subject: 's', report: { remedy: 'mend the table’s mapping' } });

@@ -239,3 +239,18 @@ describe('a letter that was given up and whose event comes again after a restart
     expect(second.table('public.orders').held).toBeUndefined();
   });
 });
+
+test('a table that was held and released may set aside as much again', async () => {
+  await using bed = await makeBed(server, { name: 'held_twice', setup });
+  const limited = { table: 'public.orders', detail: { state: 'status' }, holdLimit: { rows: 3 } };
+  const running = await bed.start({ capture: [limited] });
+  for (let round = 1; round <= 3; round += 1) {
+    await hold(bed);
+    await bed.sql(`insert into orders values (${round}, 'a', 1); update orders set status = 'b' where id = ${round}`);
+    await parked(bed, 2);
+    expect(await bed.ask('redrive', { all: true })).toMatchObject({ sent: 2, stopped: [] });
+    await bed.sql(`delete from orders`);
+    await bed.confirmed();
+  }
+  expect(running.status().state).toBe('streaming');
+});
