@@ -86,6 +86,8 @@ export class Dispatcher<D extends Delivery> {
       park: async (items) => {
         await options.park(items);
       },
+      isBehind: ({ event }) => this.#isBehindParked(event),
+      onFree: (delivery) => this.#sender.offer(delivery),
       followerOf: (delivery) => this.#takeFollower(delivery),
       maxParkedPerMinute: options.maxParkedPerMinute,
       onParked: (deliveries) => this.#settle(deliveries, 'parked'),

@@ -12,6 +12,10 @@ export interface ParkItem<D> {
 export interface ParkerOptions<D> {
   /** Durable when it resolves. Called again with the same items after an error that retries. */
   readonly park: (items: readonly ParkItem<D>[]) => Promise<void>;
+  /** Whether what was to be parked behind an earlier one of its key still has to be: a redrive may have let the key go meanwhile. */
+  readonly isBehind: (delivery: D) => boolean;
+  /** It has not: its turn to be sent. */
+  readonly onFree: (delivery: D) => void;
   /** What waits only for this delivery and goes the same way: parked in the same call, or a hot key would cost one call an event. */
   readonly followerOf: (delivery: D) => D | undefined;
   readonly maxParkedPerMinute: number;
@@ -79,6 +83,7 @@ export class Parker<D> {
     try {
       while (this.#queue.length > 0) {
         const items = this.#takeItems();
+        if (items.length === 0) continue;
         await retry(() => park(items), {
           ...this.#options.backoff,
           signal,
@@ -97,17 +102,22 @@ export class Parker<D> {
   }
 
   #takeItems(): readonly ParkItem<D>[] {
+    const { isBehind, onFree, followerOf } = this.#options;
     const items: ParkItem<D>[] = [];
     while (items.length < ITEMS_PER_CALL) {
       const first = this.#queue.shift();
       if (first === undefined) break;
+      if (first.error === undefined && !isBehind(first.delivery)) {
+        onFree(first.delivery);
+        continue;
+      }
       items.push(first);
       // What waits behind an event of its own fault is not parked for sure: that one's letter may have been given up before.
       if (first.error !== undefined) continue;
       let { delivery } = first;
       // Asked for only where there is room for it: the one that is named goes with this call.
       while (items.length < ITEMS_PER_CALL) {
-        const follower = this.#options.followerOf(delivery);
+        const follower = followerOf(delivery);
         if (follower === undefined) break;
         items.push({ delivery: follower, error: undefined });
         delivery = follower;

@@ -237,6 +237,29 @@ describe('Dispatcher', () => {
     expect(calls.length).toBeLessThanOrEqual(5);
   });
 
+  test('sends what was to be parked behind a key that was let go before its turn to be parked came', async () => {
+    const groups = new Set(['a', 'b']);
+    const calls: string[][] = [];
+    const begun = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<void>();
+    const { bus, dispatcher, drain } = rig(undefined, {
+      isParked: (group) => groups.has(group),
+      park: async (items) => {
+        calls.push(items.map(({ delivery: { event } }) => event.id));
+        begun.resolve();
+        await answer.promise;
+      },
+    });
+    submitAll(dispatcher, ['b1']);
+    await begun.promise;
+    submitAll(dispatcher, ['a1', 'a2']);
+    groups.delete('a');
+    answer.resolve();
+    await drain();
+    expect(calls).toEqual([['b1']]);
+    expect(idsOf(bus.accepted)).toEqual(['a1', 'a2']);
+  });
+
   test('parks an event that no request can hold without asking the bus', async () => {
     const { bus, dispatcher, parked, drain } = rig();
     dispatcher.submit(delivery('large', 'a', { bytes: 10_001 }));
