@@ -137,31 +137,36 @@ function collectAt(event: object, path: FieldPath | undefined): readonly Field[]
   return path === undefined ? [] : collectFields(event, path);
 }
 
-/** A condition that holds in some elements of an array only: these, or (where it may be absent) where none of `fields` is. */
+/** A condition that holds for these values only (undefined: one that is in no element), or where none of `absentFrom` is. */
 interface Constrained {
-  readonly candidates: readonly Membership[];
+  readonly candidates: readonly (Membership | undefined)[];
   readonly absentFrom: readonly Field[] | undefined;
 }
 
 function areMet(conditions: readonly Condition[], fieldsAt: (path: number) => readonly Field[]): boolean {
   let constrained: Constrained[] | undefined;
-  for (const { path, test } of conditions) {
-    const state = judge(fieldsAt(path), test);
+  const lastAbsence = conditions.findLastIndex(({ test }) => test.absent);
+  for (const [index, { path, test }] of conditions.entries()) {
+    const state = judge(fieldsAt(path), test, index < lastAbsence);
     if (state === false) return false;
     if (state !== true) (constrained ??= []).push(state);
   }
   return constrained === undefined || isSatisfiable(constrained, 0, []);
 }
 
-function judge(fields: readonly Field[], test: FieldTest): boolean | Constrained {
+/**
+ * A value in no element of an array leaves every choice open, so for most patterns it settles the condition. Not where a later field
+ * may be absent (`weighsElements`): it may be so only in the element that another value chooses.
+ */
+function judge(fields: readonly Field[], test: FieldTest, weighsElements: boolean): boolean | Constrained {
   if (fields.length === 0) return test.absent;
   let isSomewhere = true;
-  let candidates: Membership[] | undefined;
+  let candidates: (Membership | undefined)[] | undefined;
   for (const field of fields) {
     if (field.membership === undefined) isSomewhere = false;
     if (!test.exact.has(field.value) && !test.tests.some((matches) => matches(field.value))) continue;
-    if (field.membership === undefined) return true;
-    if (candidates?.at(-1) !== field.membership) (candidates ??= []).push(field.membership);
+    if (field.membership === undefined && !weighsElements) return true;
+    if (candidates === undefined || candidates.at(-1) !== field.membership) (candidates ??= []).push(field.membership);
   }
   const absentFrom = test.absent && isSomewhere ? fields : undefined;
   return candidates === undefined && absentFrom === undefined ? false : { candidates: candidates ?? [], absentFrom };
@@ -177,7 +182,9 @@ function isSatisfiable(conditions: readonly Constrained[], at: number, chosen: r
     if (isSatisfiable(conditions, at + 1, chosen)) return true;
   }
   return condition.candidates.some(
-    (membership) => fitsChosen(membership) && isSatisfiable(conditions, at + 1, [...chosen, membership]),
+    (membership) =>
+      fitsChosen(membership) &&
+      isSatisfiable(conditions, at + 1, membership === undefined ? chosen : [...chosen, membership]),
   );
 }
 

@@ -105,9 +105,7 @@ describe('properties', () => {
         const [a, b] = [Object.fromEntries(left), Object.fromEntries(right)];
         expect(compilePattern({ $or: [a, b] }).matches(one)).toBe(oracle(left, one) || oracle(right, one));
       }),
-      // One seed: pattern and oracle are known to differ where `a` and `a.b` are both asked of nested arrays (seed -805130342), which no
-      // verdict of AWS settles.
-      { numRuns: 1_000, seed: 1 },
+      { numRuns: 1_000 },
     );
   });
 

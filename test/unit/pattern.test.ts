@@ -123,6 +123,19 @@ describe('what the cases leave open', () => {
     expect(matches(pattern, { a: [{ p: '1', q: '2' }, { p: '0' }] })).toBe(false);
   });
 
+  // Verdicts of AWS's engine. A value in no element would do for `a`, and yet the one in an element is what leaves `a.b` absent.
+  it('takes the value in an element where only that one leaves a later field absent', () => {
+    const event = { a: [{ b: 'xy' }, ['xy'], 'y'] };
+    const absent = [{ exists: false }];
+    expect(matches({ a: ['xy'], 'a.b': absent }, event)).toBe(true);
+    expect(matches({ a: ['y'], 'a.b': absent }, event)).toBe(false);
+    expect(matches({ a: [{ prefix: '' }], 'a.b': absent }, event)).toBe(true);
+    const either = { 'a.b': [{ exists: false }, 'x'], a: [{ prefix: '' }, 'x'] };
+    expect(matches({ $or: [{ a: ['x'] }, either] }, event)).toBe(true);
+    // No element is chosen yet where `a.b` is asked before `a.c`: the names' order decides.
+    expect(matches({ 'a.b': absent, 'a.c': ['x'] }, { a: [{ b: '1' }, { c: 'x' }] })).toBe(false);
+  });
+
   it('joins every condition on one field, however it was written', () => {
     const pattern = { 'a.b': [{ prefix: 'x' }], a: { b: [{ suffix: 'y' }] } };
     expect(matches(pattern, { a: { b: 'xy' } })).toBe(true);
