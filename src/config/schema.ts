@@ -36,7 +36,13 @@ const operation = z
 
 const emitRule = z.strictObject({
   on: z.union([operation, z.array(operation).min(1)]).describe('The operations that this rule takes'),
-  when: z.string().min(1).optional().describe('A CEL condition; NULL and absent values make it false'),
+  when: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'A CEL condition. NULL is a value for `==` and `!=`; where anything else meets NULL, or a needed value is absent, it is false',
+    ),
   changed: z
     .array(z.string().min(1))
     .min(1)
