@@ -77,7 +77,8 @@ export const policies: Readonly<Record<ErrorKind, Policy>> = {
   },
   'bus-unauthorized': {
     reaction: 'wait',
-    remedy: 'allow events:PutEvents on the bus (`banyan infra` prints the policy); the worker goes on by itself',
+    remedy:
+      'allow events:PutEvents and events:DescribeEventBus on the bus (`banyan infra` prints the policy); the worker goes on by itself',
   },
   'bus-missing': {
     reaction: 'wait',

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { policies } from '../../src/core/errors.ts';
 import { version } from '../../src/version.ts';
 import { banyan, BanyanProcess } from '../support/banyan-process.ts';
 
@@ -172,6 +173,10 @@ describe('infra', () => {
         ],
       },
     });
+    // Whoever is refused is told to allow all that the policy allows.
+    for (const action of ['events:PutEvents', 'events:DescribeEventBus']) {
+      expect(policies['bus-unauthorized'].remedy).toContain(action);
+    }
     expect(Object.keys(made.Outputs)).toEqual([
       'BusArn',
       'QueueUrl',
