@@ -4,6 +4,7 @@ import { isTableCapture } from '../config/schema.ts';
 import { BanyanError } from '../core/errors.ts';
 import type { Finding } from '../core/finding.ts';
 import { analyseEntry } from '../mapping/analyse.ts';
+import type { MappedColumn } from '../mapping/columns.ts';
 import { loadContracts } from '../mapping/contract.ts';
 import { findSharedEventNames } from '../mapping/event-name.ts';
 import { loadTransforms } from '../mapping/transform.ts';
@@ -12,6 +13,7 @@ import { displayName } from '../postgres/identifier.ts';
 import { readServerFacts } from '../postgres/server.ts';
 import { TypeCatalog } from '../postgres/type-catalog.ts';
 import { catalogRelation } from '../postgres/catalog-relation.ts';
+import { ignoredJsonCast } from '../postgres/values/json-cast.ts';
 
 /** Every entry against every table that it takes: columns, expressions and their types, keys, schemas, modules. */
 export async function checkMapping(client: pg.ClientBase, loaded: LoadedConfig): Promise<Finding[]> {
@@ -20,8 +22,9 @@ export async function checkMapping(client: pg.ClientBase, loaded: LoadedConfig):
   const { entries } = await resolveTables(client, config.capture, { stateSchema: config.state.schema });
   const types = await TypeCatalog.load(client);
   const problems = entries.flatMap(({ index, entry, tables }) =>
-    tables.flatMap((table): Finding[] =>
-      analyseEntry({
+    tables.flatMap((table): Finding[] => {
+      const subject = displayName(table);
+      const { plan, problems: found } = analyseEntry({
         name: config.name,
         entry,
         entryIndex: index,
@@ -29,20 +32,43 @@ export async function checkMapping(client: pg.ClientBase, loaded: LoadedConfig):
         primaryKey: table.primaryKey,
         types,
         maskKey: config.maskKey,
-      }).problems.all.map(({ code, path, message, remedy }) => ({
+      });
+      const errors = found.all.map(({ code, path, message, remedy }): Finding => ({
         code,
         severity: 'error',
-        subject: displayName(table),
+        subject,
         path,
         message,
         remedy,
-      })),
-    ),
+      }));
+      return [...errors, ...castFindings(plan.columns.visible, { types, subject, path: `capture[${index}]` })];
+    }),
   );
   const named = entries.flatMap(({ index, entry, tables }) =>
     tables.map(({ schema, name }) => ({ entry, entryIndex: index, schema, name })),
   );
   return [...problems, ...findSharedEventNames(named), ...(await checkFiles(loaded))];
+}
+
+/** Values that leave in another form than whoever knows `to_jsonb` expects. */
+function castFindings(
+  columns: readonly MappedColumn[],
+  place: { readonly types: TypeCatalog; readonly subject: string; readonly path: string },
+): Finding[] {
+  const { types, ...at } = place;
+  return columns.flatMap(({ name, typeOid, mask }): Finding[] => {
+    const type = mask === undefined ? ignoredJsonCast(typeOid, types) : undefined;
+    if (type === undefined) return [];
+    return [
+      {
+        code: 'JSON_CAST_IGNORED',
+        severity: 'warning',
+        ...at,
+        message: `column ${name}: to_jsonb would call the cast of ${type.schema}.${type.name} to json, banyan sends the text form as a string`,
+        remedy: 'nothing, where consumers can read the text; else capture a column of type jsonb in its place',
+      },
+    ];
+  });
 }
 
 /** JSON Schemas that do not compile, modules that can not be loaded. */
