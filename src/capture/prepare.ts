@@ -13,6 +13,7 @@ import { applyPublication, planPublication, publicationTargets } from '../postgr
 import { readMembership, readPublication } from '../postgres/publication-catalog.ts';
 import { identifyServer, type Server } from '../postgres/server.ts';
 import { classifySlot, type SlotVerdict } from '../postgres/slot-verdict.ts';
+import { inSnapshot } from '../postgres/snapshot.ts';
 import { createSlot, describeBlocker, observeSlot } from '../postgres/slot.ts';
 import type { SlotRecord } from '../state/slots.ts';
 import type { State } from '../state/state.ts';
@@ -40,9 +41,9 @@ export interface Prepared {
  * before anything is changed where another worker reads the slot, `gap` where changes may be missing, `preflight` for what a person must mend.
  */
 export async function prepareCapture(options: PrepareOptions): Promise<Prepared> {
-  const { config, connection, pool, state, signal } = options;
+  const { connection, state, signal } = options;
   const server = await identifyServer(connection, signal);
-  const resolved = await resolveTables(pool, config.capture, { stateSchema: config.state.schema });
+  const resolved = await resolve(options);
   const recorded = await state.slots.get();
   const verdict = await judgeSlot(options, { server, recorded });
   // Before the publication is touched: after a rename swap it would be mended silently.
@@ -66,7 +67,11 @@ export async function inspectCapture(options: PrepareOptions, server: Server): P
   // Being read is as it should be: we are the reader.
   const verdict = classifySlot({ ...situation, observed: observed && { ...observed, holder: undefined } });
   if (verdict.status === 'gap') await refuseGap(options, verdict.gap);
-  await refuseTableGaps(options, await resolveTables(pool, config.capture, { stateSchema: config.state.schema }));
+  await refuseTableGaps(options, await resolve(options));
+}
+
+function resolve({ pool, config }: PrepareOptions): Promise<ResolvedTables> {
+  return inSnapshot(pool, (client) => resolveTables(client, config.capture, { stateSchema: config.state.schema }));
 }
 
 async function judgeSlot(
