@@ -82,7 +82,7 @@ export class StatusBoard {
       server: {
         systemId: session?.server.systemId,
         timeline: session?.server.timeline,
-        epoch: session?.factory.epoch,
+        epoch: session?.factory.identity.epoch,
       },
       stream: {
         reconnects: this.#reconnects,
@@ -176,7 +176,7 @@ function sum(before: BusCounters, now: BusCounters | undefined): BusCounters {
 
 function addTables(before: TableStatus, now: TableStatus): TableStatus {
   const received = { ...now.received };
-  for (const operation of ['insert', 'update', 'delete', 'truncate'] as const)
+  for (const operation of ['insert', 'update', 'delete', 'truncate', 'read'] as const)
     received[operation] += before.received[operation];
   return {
     table: now.table,

@@ -81,11 +81,12 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       // Each attempt has connections of its own: one that died without a word would let the next session wait for it.
       attempt: async () => {
         await using pools = openPools(config, { connection, log });
-        const { pool, statePool } = pools;
+        const { pool, statePool, backfillPool } = pools;
         await runSession({
           ...session,
           pool,
           statePool,
+          backfillPool,
           signal: stop.signal,
           onStreaming: (live) => board.streams(live),
         });

@@ -70,6 +70,7 @@ export class Dispatcher<D extends Delivery> {
   readonly #abort = new AbortController();
   /** For those who wait in `drain`. */
   readonly #drained = new Condition();
+  readonly #quietItems: number;
   /** Followers of a delivery that is being parked, in the same call: they are settled with it, so that their turn calls for nothing. */
   readonly #following = new Set<D>();
   readonly #jobs = new Set<Promise<void>>();
@@ -79,6 +80,8 @@ export class Dispatcher<D extends Delivery> {
     const { signal } = this.#abort;
     const { log } = options;
     const backoff = options.backoff ?? BACKOFF;
+    // Every call full once, and as much again to follow.
+    this.#quietItems = 2 * options.concurrency * options.maxEntries;
     this.#room = new Room(options.highWater);
     this.#health = new BusHealth(log, (error) => this.#onHalt(error));
     this.#lanes = new Lanes((item) => this.#onReady(item));
@@ -148,6 +151,16 @@ export class Dispatcher<D extends Delivery> {
   /** Somebody saw that the set-up is at fault: nothing is sent until the publisher's probe says that it is mended. */
   suspend(error: BanyanError): void {
     this.#sender.suspend(error);
+  }
+
+  /** Whether so little is on its way that what comes next waits for next to nothing: for work that must not hold up others. */
+  get isQuiet(): boolean {
+    return this.#lanes.size < this.#quietItems;
+  }
+
+  /** Resolves when it is quiet; rejects when the signal aborts or the dispatcher stops. */
+  async quiet(signal: AbortSignal): Promise<void> {
+    await this.#drained.wait(() => this.isQuiet, signal);
   }
 
   get hasRoom(): boolean {

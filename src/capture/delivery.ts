@@ -3,6 +3,7 @@ import type { Change } from '../core/change.ts';
 import type { Event } from '../core/event.ts';
 import { laneLinks } from '../flow/lanes.ts';
 import type { Mapper } from '../mapping/mapper.ts';
+import type { ChunkAccount } from './backfill/account.ts';
 import type { LedgerTransaction } from './ledger.ts';
 import type { RouteCounters } from './routes.ts';
 
@@ -13,6 +14,8 @@ export interface Source {
   readonly mapper: Mapper | undefined;
   /** undefined where it comes out of `dead_letter`: then the stream is past it. */
   readonly transaction: LedgerTransaction | undefined;
+  /** The chunk of a backfill that a read belongs to. */
+  readonly chunk?: ChunkAccount | undefined;
   readonly counters: RouteCounters | undefined;
 }
 

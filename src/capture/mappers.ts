@@ -52,8 +52,8 @@ export class MapperFactory {
     }
   }
 
-  get epoch(): number {
-    return this.#options.identity.epoch;
+  get identity(): StreamIdentity {
+    return this.#options.identity;
   }
 
   get captured(): readonly CapturedTable[] {

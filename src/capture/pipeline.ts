@@ -5,6 +5,8 @@ import type { Event } from '../core/event.ts';
 import type { Lsn } from '../core/lsn.ts';
 import type { Mapper } from '../mapping/mapper.ts';
 import type { StreamItem } from '../postgres/stream-options.ts';
+import type { Marks } from './backfill/marks.ts';
+import type { TableWatch } from './backfill/watch.ts';
 import { type ForwardDelivery, forwardDelivery, groupsOf, type Source } from './delivery.ts';
 import type { Holding } from './holding.ts';
 import type { Ledger, LedgerTransaction } from './ledger.ts';
@@ -39,6 +41,10 @@ export interface PipelineOptions {
   readonly prepareRelation: (relation: Relation) => Promise<void>;
   /** Reads cells again that the server did not send. */
   readonly reselect: (change: RowChange, columns: readonly number[]) => Promise<RowChange>;
+  /** Positions in the stream that we set ourselves: they are nobody's event. */
+  readonly marks: Pick<Marks, 'accept'>;
+  /** Who must know of a table's changes before they go on, by OID. */
+  readonly watches: ReadonlyMap<number, TableWatch>;
   readonly progress: StreamProgress;
   /** Ends the intake behind the next commit; `signal` ends it at once. */
   readonly stopping: AbortSignal;
@@ -129,6 +135,7 @@ class Intake implements TransactionMarks {
     if (route === undefined) return;
     route.counters[change.operation] += 1;
     this.#options.progress.changes += 1;
+    if (this.#options.watches.size > 0) this.#options.watches.get(change.relation.oid)?.note(change, route.mappers);
     if (this.#options.routes.heldReason(route.table) !== undefined) {
       this.#hold(change, route);
       return;
@@ -163,6 +170,7 @@ class Intake implements TransactionMarks {
   }
 
   #message(change: MessageChange): void {
+    if (this.#options.marks.accept(change)) return;
     const source: Source = {
       change,
       mapper: undefined,

@@ -10,6 +10,8 @@ export interface Pools extends AsyncDisposable {
   readonly pool: pg.Pool;
   /** The database of the state: the same pool by default. */
   readonly statePool: pg.Pool;
+  /** The legacy database again, for backfills. */
+  readonly backfillPool: pg.Pool;
 }
 
 /** The goodbye of idle connections: a dead one would never answer it. */
@@ -20,12 +22,14 @@ export function openPools(config: Config, options: { connection: ConnectionSetti
   const { connection, log } = options;
   const open = (settings: ConnectionSettings): pg.Pool => createPool(settings, { max: 4, log });
   const pool = open(connection);
+  const backfillPool = open(connection);
   const statePool = config.state.url === undefined ? pool : open({ ...connection, url: config.state.url });
   return {
     pool,
     statePool,
+    backfillPool,
     async [Symbol.asyncDispose]() {
-      await within(CLOSE_WAIT_MS, Promise.all([...new Set([pool, statePool])].map((each) => each.end())));
+      await within(CLOSE_WAIT_MS, Promise.all([...new Set([pool, statePool, backfillPool])].map((each) => each.end())));
     },
   };
 }

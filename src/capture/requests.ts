@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import { INTERRUPTED, type WorkerRequest } from '../state/requests.ts';
 import { redrive } from './redrive.ts';
+import { askBackfill } from './backfill/ask.ts';
 import type { LiveSession } from './upkeep.ts';
 
 /** Which parked letters a command means. */
@@ -56,6 +57,8 @@ async function answer(request: WorkerRequest, context: RequestContext): Promise<
       await parking.reconcile();
       return { discarded };
     }
+    case 'backfill':
+      return askBackfill(request, session);
     default:
       throw new BanyanError('usage', `this worker knows no request ${request.command}`);
   }

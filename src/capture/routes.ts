@@ -17,6 +17,7 @@ export interface Route {
 }
 
 export interface RouteCounters {
+  read: number;
   insert: number;
   update: number;
   delete: number;
@@ -70,7 +71,7 @@ export class Routes {
 
   /** Notes a table that is captured, before its first change, so that it shows in the status. */
   announce(table: string): void {
-    this.#countersOf(table);
+    this.countersOf(table);
   }
 
   /**
@@ -83,7 +84,7 @@ export class Routes {
     if (previous !== undefined && previous.mappers.length > 0 && sameShape(previous.relation, relation))
       return undefined;
     if (previous !== undefined) this.#retire(previous);
-    const place = { relation, table, counters: this.#countersOf(table) };
+    const place = { relation, table, counters: this.countersOf(table) };
     try {
       const mappers = this.#compile(relation);
       if (mappers === undefined) this.#byOid.delete(relation.oid);
@@ -102,6 +103,7 @@ export class Routes {
       rows.push({
         table,
         received: {
+          read: counters.read,
           insert: counters.insert,
           update: counters.update,
           delete: counters.delete,
@@ -117,10 +119,10 @@ export class Routes {
     return rows;
   }
 
-  #countersOf(table: string): RouteCounters {
+  countersOf(table: string): RouteCounters {
     let counters = this.#counters.get(table);
     if (counters === undefined) {
-      counters = { insert: 0, update: 0, delete: 0, truncate: 0, settled: 0, parked: 0 };
+      counters = { read: 0, insert: 0, update: 0, delete: 0, truncate: 0, settled: 0, parked: 0 };
       this.#counters.set(table, counters);
     }
     return counters;

@@ -3,17 +3,16 @@ import type { Logger } from 'pino';
 import { Dispatcher } from '../bus/dispatcher.ts';
 import type { Publisher } from '../bus/publisher.ts';
 import { type Config, publicationName, slotName } from '../config/schema.ts';
-import type { Relation } from '../core/change.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Finding } from '../core/finding.ts';
 import { ZERO_LSN } from '../core/lsn.ts';
 import { within } from '../flow/within.ts';
-import { sleep } from '../flow/supervise.ts';
 import type { ConnectionSettings } from '../postgres/connection.ts';
 import { openReplicationStream } from '../postgres/replication-stream.ts';
 import { timelineAt } from '../postgres/timeline.ts';
-import { TypeCatalog } from '../postgres/type-catalog.ts';
 import { openState } from '../state/state.ts';
+import { Marks } from './backfill/marks.ts';
+import { runBackfills } from './backfill/runner.ts';
 import type { ForwardDelivery } from './delivery.ts';
 import { Holding } from './holding.ts';
 import { Ledger } from './ledger.ts';
@@ -23,6 +22,7 @@ import { runPipeline, type StreamProgress } from './pipeline.ts';
 import { prepareCapture, type PrepareOptions, type Prepared } from './prepare.ts';
 import { reselect } from './reselect.ts';
 import { Routes } from './routes.ts';
+import { StreamTypes } from './stream-types.ts';
 import { type LiveSession, runUpkeep, type UpkeepIntervals } from './upkeep.ts';
 
 export interface SessionOptions {
@@ -31,6 +31,8 @@ export interface SessionOptions {
   readonly pool: pg.Pool;
   /** The pool of `state.url`; the same one by default. */
   readonly statePool: pg.Pool;
+  /** For chunks, so that nobody else waits for one. */
+  readonly backfillPool: pg.Pool;
   readonly files: MappingFiles;
   readonly publisher: Publisher;
   /** Counters that outlive a session. */
@@ -65,7 +67,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
   // Before a slot is made that nobody could empty. A bus that is not there takes events as well, and drops them.
   await publisher.probe(signal);
   const state = await openState({ pool: options.statePool, connector: config.name, schema: config.state.schema });
-  let types = await TypeCatalog.load(pool);
+  const types = await StreamTypes.load(pool);
   const factoryOf = ({ server, identity, resolved }: Prepared) =>
     new MapperFactory({
       config,
@@ -73,7 +75,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
       identity,
       entries: resolved.entries,
       versionNumber: server.versionNumber,
-      types: () => types,
+      types: () => types.catalog,
     });
   const preparing: PrepareOptions = {
     config,
@@ -156,6 +158,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
     onSettled: (deliveries, how) => {
       for (const { source } of deliveries) {
         if (source.transaction !== undefined) ledger.settle(source.transaction);
+        source.chunk?.settle();
         if (source.counters === undefined) continue;
         source.counters.settled += 1;
         if (how === 'parked') source.counters.parked += 1;
@@ -182,6 +185,10 @@ export async function runSession(options: SessionOptions): Promise<void> {
     factory,
     stream,
     progress,
+    marks: new Marks(config.name),
+    watches: new Map(),
+    shapes: new Map(),
+    prepareRelation: (relation) => types.prepare(relation, intake.signal),
     findings: [...prepared.resolved.findings, ...mappingFindings(factory)],
     slot: undefined,
     deadLetters: await state.deadLetters.counts(),
@@ -192,6 +199,12 @@ export async function runSession(options: SessionOptions): Promise<void> {
     ended.abort();
     // Its failure has ended the intake already; a query of its own on a dead connection must not keep the session.
     await within(UPKEEP_END_MS, upkeep);
+  });
+  const backfills = runBackfills({ session, pool: options.backfillPool, signal: ended.signal, log });
+  backfills.catch((error: unknown) => halt(toBanyanError(error, 'backfilling')));
+  parts.defer(async () => {
+    ended.abort();
+    await within(UPKEEP_END_MS, backfills);
   });
   const interrupted = await state.requests.failInterrupted();
   if (interrupted > 0)
@@ -210,9 +223,9 @@ export async function runSession(options: SessionOptions): Promise<void> {
       progress,
       timelineAt: (lsn) => timelineAt(server.timelines, lsn),
       mapMessage: (change) => factory.mapMessage(change),
-      prepareRelation: async (relation) => {
-        types = await typesFor(relation, { types, pool, signal: intake.signal });
-      },
+      prepareRelation: session.prepareRelation,
+      marks: session.marks,
+      watches: session.watches,
       reselect: (change, columns) => reselect(pool, change, columns),
       stopping: signal,
       signal: intake.signal,
@@ -272,29 +285,6 @@ function mappingFindings(factory: MapperFactory): Finding[] {
 function withoutGap(error: unknown): unknown {
   if (!(error instanceof BanyanError) || error.kind !== 'gap') return error;
   return new BanyanError('database-unavailable', error.message, { cause: error });
-}
-
-/** A type that is older than the stream's position and gone since is not waited for longer than this. */
-const TYPE_WAIT_MS = 2_000;
-
-/**
- * The catalog with the types of a relation. The stream shows a commit before other sessions can see it, so a type that came with the same
- * transaction may not be in the first answer. One that was dropped since never is: its values are then written as their text.
- */
-async function typesFor(
-  relation: Relation,
-  { types, pool, signal }: { types: TypeCatalog; pool: pg.Pool; signal: AbortSignal },
-): Promise<TypeCatalog> {
-  let known = types;
-  for (const deadline = performance.now() + TYPE_WAIT_MS; !knowsTypes(relation, known); await sleep(20, signal)) {
-    known = await TypeCatalog.load(pool);
-    if (performance.now() > deadline) break;
-  }
-  return known;
-}
-
-function knowsTypes(relation: Relation, types: TypeCatalog): boolean {
-  return relation.columns.every(({ typeOid }) => types.has(typeOid));
 }
 
 /** Before anything was received. */

@@ -1,4 +1,4 @@
-import type { Change, Relation, RowOperation, TransactionHeader, Tuple } from '../core/change.ts';
+import type { Change, Relation, StreamOperation, TransactionHeader, Tuple } from '../core/change.ts';
 import { BanyanError } from '../core/errors.ts';
 import type { Lsn } from '../core/lsn.ts';
 import type { StreamItem } from '../postgres/stream-options.ts';
@@ -100,7 +100,7 @@ export class TransactionAssembler {
   }
 
   #row(
-    operation: RowOperation,
+    operation: StreamOperation,
     oid: number,
     tuples: { new: Tuple | undefined; old: Tuple | undefined; oldKind: 'key' | 'full' | undefined },
   ): void {

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { Dispatcher } from '../bus/dispatcher.ts';
 import type { Publisher } from '../bus/publisher.ts';
 import { type Config, slotName } from '../config/schema.ts';
+import type { Relation } from '../core/change.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Finding } from '../core/finding.ts';
 import { sleep } from '../flow/supervise.ts';
@@ -11,6 +12,9 @@ import type { ReplicationStream } from '../postgres/replication-stream.ts';
 import { identifyServer, type Server } from '../postgres/server.ts';
 import { type ObservedSlot, observeSlot } from '../postgres/slot.ts';
 import type { State } from '../state/state.ts';
+import type { Marks } from './backfill/marks.ts';
+import type { Shape } from './backfill/chunks.ts';
+import type { TableWatch } from './backfill/watch.ts';
 import type { ForwardDelivery } from './delivery.ts';
 import { Heartbeat } from './heartbeat.ts';
 import type { Holding } from './holding.ts';
@@ -36,6 +40,13 @@ export interface LiveSession {
   readonly factory: MapperFactory;
   readonly stream: ReplicationStream;
   readonly progress: StreamProgress;
+  readonly marks: Marks;
+  /** Tables that are being backfilled, by OID. */
+  readonly watches: Map<number, TableWatch>;
+  /** Forms of backfilled tables that are compiled already, by OID. */
+  readonly shapes: Map<number, Shape>;
+  /** The catalog facts that a relation's types need. */
+  readonly prepareRelation: (relation: Relation) => Promise<void>;
   readonly findings: readonly Finding[];
   /** As the server showed it last, and when. */
   slot: { readonly observed: ObservedSlot; readonly observedAt: string } | undefined;

@@ -51,11 +51,17 @@ export interface ChangePosition {
   readonly ordinal: number;
 }
 
-export type RowOperation = 'insert' | 'update' | 'delete';
+/** What the stream sends of rows. */
+export type StreamOperation = 'insert' | 'update' | 'delete';
+
+/** read: a row that was there before, from a backfill. */
+export type RowOperation = StreamOperation | 'read';
 
 /**
- * A row change. All three operations have one shape, since this is the object that the hot path makes per row:
- * `new` is absent on delete; `old` is absent on insert and on updates whose identity did not change (unless FULL).
+ * A row change. All operations have one shape, since this is the object that the hot path makes per row:
+ * `new` is absent on delete; `old` is absent on insert, read, and updates whose identity did not change (unless FULL).
+ *
+ * A read stands where the low mark of its chunk does: `transaction` is the mark's, `ordinal` the row's number in the chunk.
  */
 export interface RowChange extends ChangePosition {
   readonly operation: RowOperation;
@@ -64,6 +70,8 @@ export interface RowChange extends ChangePosition {
   readonly old: Tuple | undefined;
   /** `key`: the old tuple holds the identity's columns only, its other cells are undefined; `full`: it is the whole old row. */
   readonly oldKind: 'key' | 'full' | undefined;
+  /** Of a read: number of the backfill run. */
+  readonly run?: number | undefined;
 }
 
 /** One table of a TRUNCATE; a statement that names several makes one change for each. */
@@ -81,4 +89,4 @@ export interface MessageChange extends ChangePosition {
 
 export type TableChange = RowChange | TruncateChange;
 export type Change = TableChange | MessageChange;
-export type Operation = Change['operation'] | 'read';
+export type Operation = Change['operation'];

@@ -42,6 +42,11 @@ export function idPrefix(identity: StreamIdentity, transaction: TransactionHeade
   return `${identity.systemId}-${transaction.timeline}-${sortableLsn(transaction.commitLsn)}-`;
 }
 
+/** `systemId-read-run-`: what follows is the row's group, since a read has no place in the stream. */
+export function readIdPrefix(identity: StreamIdentity, run: number): string {
+  return `${identity.systemId}-read-${run}-`;
+}
+
 /** `epoch-timeline-commitLsn-`: computed once per transaction. */
 export function sequencePrefix(identity: StreamIdentity, transaction: TransactionHeader): string {
   const epoch = identity.epoch.toString().padStart(4, '0');

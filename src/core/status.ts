@@ -19,7 +19,7 @@ export interface Problem {
 export interface TableStatus {
   /** `schema.name` */
   readonly table: string;
-  readonly received: Readonly<Record<'insert' | 'update' | 'delete' | 'truncate', number>>;
+  readonly received: Readonly<Record<'insert' | 'update' | 'delete' | 'truncate' | 'read', number>>;
   /** Events accepted by the bus. */
   readonly accepted: number;
   /** Changes that no `emit` rule took. */

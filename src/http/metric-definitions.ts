@@ -33,7 +33,7 @@ const STATES: readonly WorkerState[] = [
 const WAL_STATUSES = ['reserved', 'extended', 'unreserved', 'lost'] as const;
 const BUS_STATES: readonly WorkerStatus['bus']['state'][] = ['sending', 'waiting', 'halted'];
 const SEVERITIES = ['error', 'warning', 'info'] as const;
-const OPERATIONS = ['insert', 'update', 'delete', 'truncate'] as const;
+const OPERATIONS = ['insert', 'update', 'delete', 'truncate', 'read'] as const;
 
 /** docs/metrics.md describes them; a test keeps the two in step. */
 export const metricDefinitions: readonly MetricDefinition[] = [

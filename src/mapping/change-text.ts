@@ -9,6 +9,8 @@ import { masker } from './mask.ts';
 interface StoredChange {
   readonly operation: RowOperation | 'truncate';
   readonly ordinal: number;
+  /** Of a read. */
+  readonly run?: number;
   readonly transaction: {
     readonly xid: number;
     readonly lsn: string;
@@ -41,6 +43,7 @@ export function storeChange(change: TableChange, columns: readonly StoredColumn[
   const stored: StoredChange = {
     operation: change.operation,
     ordinal: change.ordinal,
+    ...(change.operation === 'read' ? { run: change.run ?? 0 } : {}),
     transaction: {
       xid: transaction.xid,
       lsn: formatLsn(transaction.commitLsn),
@@ -122,6 +125,7 @@ export function restoreChange(
     new: tupleOf(stored.new, relation),
     old: tupleOf(stored.old, relation),
     oldKind: stored.oldKind,
+    run: stored.run,
   };
   return { change, masked: stored.masked };
 }

@@ -25,7 +25,7 @@ import {
   unavailableJson,
 } from './compile-rule.ts';
 import { encodePart, orderingKey } from './ordering-key.ts';
-import { NOTHING_UNAVAILABLE, transactionTexts } from './transaction-text.ts';
+import { chunkTexts, NOTHING_UNAVAILABLE, type TransactionText, transactionTexts } from './transaction-text.ts';
 import { rowChangeView, runTransform } from './transform.ts';
 import type { Transform } from './transform-types.ts';
 
@@ -51,9 +51,11 @@ export function compileMapper(options: CompileOptions): Mapper {
     update: rules.filter((rule) => rule.operations.includes('update')),
     delete: rules.filter((rule) => rule.operations.includes('delete')),
     truncate: rules.filter((rule) => rule.operations.includes('truncate')),
+    read: rules.filter((rule) => rule.operations.includes('read')),
   };
   const key = orderingKey(plan.key, columns.visible);
-  const textOf = transactionTexts(options.identity);
+  const streamText = transactionTexts(options.identity);
+  const readText = chunkTexts(options.identity);
   const relaxed = entry.order === 'relaxed';
   const groupPrefix = `${encodePart(relation.schema)}.${encodePart(relation.name)}:`;
   const resourcePrefix = `banyan:${encodePart(options.name)}:${groupPrefix}`;
@@ -63,6 +65,7 @@ export function compileMapper(options: CompileOptions): Mapper {
     update: beforeKey('update'),
     delete: beforeKey('delete'),
     truncate: `${beforeKey('truncate')}{},`,
+    read: beforeKey('read'),
   };
   const changedNames = columns.visible.map((column) => ({ index: column.index, json: jsonString(column.name) }));
   const needed = neededColumns(plan, entry.detail === undefined);
@@ -128,9 +131,10 @@ export function compileMapper(options: CompileOptions): Mapper {
     const previous = isFullUpdate ? previousData(change, rule) : undefined;
     const head = headOf(rule, parts);
     return buildEvent({
-      transaction: textOf(change.transaction),
+      transaction: textOf(change),
       ordinal: change.ordinal,
       index: range.first,
+      idEnd: idEndOf(change, parts, range.first),
       source: head.source,
       detailType: head.detailType,
       resources: head.resources,
@@ -143,6 +147,15 @@ export function compileMapper(options: CompileOptions): Mapper {
       group: relaxed ? undefined : groupPrefix + parts,
       previousGroup: relaxed || moved === undefined ? undefined : groupPrefix + key.parts(moved, undefined),
     });
+  }
+
+  function textOf(change: TableChange): TransactionText {
+    return change.operation === 'read' ? readText(change.transaction, change.run ?? 0) : streamText(change.transaction);
+  }
+
+  /** A read is told apart by its key alone: a row has one id in every repeat of its chunk. */
+  function idEndOf(change: TableChange, parts: string, index: number): string | undefined {
+    return change.operation === 'read' ? groupPrefix + parts + (index === 0 ? '' : `.${index}`) : undefined;
   }
 
   function previousKey(moved: Tuple | undefined): string {
@@ -171,9 +184,10 @@ export function compileMapper(options: CompileOptions): Mapper {
   function truncateEvent(change: TruncateChange, rule: CompiledRule): Event {
     const head = headOf(rule, '');
     return buildEvent({
-      transaction: textOf(change.transaction),
+      transaction: textOf(change),
       ordinal: change.ordinal,
       index: range.first,
+      idEnd: undefined,
       ...head,
       before: before.truncate,
       after: NOTHING_UNAVAILABLE,
@@ -198,9 +212,10 @@ export function compileMapper(options: CompileOptions): Mapper {
       const rule: CompiledRule = { ...DRAFT_RULE, source: draft.source, detailType: draft.detailType };
       const head = draft.resources === undefined ? headOf(rule, parts) : draftHead(draft, text(plan.source, 'source'));
       return buildEvent({
-        transaction: textOf(change.transaction),
+        transaction: textOf(change),
         ordinal: change.ordinal,
         index: range.first + index,
+        idEnd: idEndOf(change, parts, range.first + index),
         ...head,
         bus: draft.bus ?? head.bus,
         before: isRow ? before[change.operation] + keyJson + previousKey(moved) : before.truncate,
@@ -221,6 +236,8 @@ export function compileMapper(options: CompileOptions): Mapper {
     table,
     counters,
     firstIndex: range.first,
+    takesReads: transform !== undefined || rulesOf.read.length > 0,
+    isPlain: transform === undefined && entry.emit === undefined,
     map(change) {
       enter(change);
       if (transform !== undefined) return transformed(change);

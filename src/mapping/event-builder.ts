@@ -9,6 +9,8 @@ export interface EventParts {
   readonly ordinal: number;
   /** Number of the event among all of its change. */
   readonly index: number;
+  /** How the id ends; undefined: with ordinal and index. */
+  readonly idEnd: string | undefined;
   readonly source: string;
   readonly detailType: string;
   readonly resources: readonly string[];
@@ -27,7 +29,7 @@ export interface EventParts {
 
 export function buildEvent(parts: EventParts): Event {
   const { transaction } = parts;
-  const idEnd = idSuffix(parts.ordinal, parts.index);
+  const idEnd = parts.idEnd ?? idSuffix(parts.ordinal, parts.index);
   const sequenceEnd = sequenceSuffix(parts.ordinal, parts.index);
   const head = transaction.idHead + idEnd + transaction.sequenceHead + sequenceEnd + parts.before;
   const tail =

@@ -29,6 +29,10 @@ export interface Mapper {
    * masked twice). Throws `schema-drift` where a column that it needs is no longer there.
    */
   deserialize(text: string): TableChange;
+  /** Whether a row that is read by a backfill can become an event. */
+  readonly takesReads: boolean;
+  /** Whether every insert and update becomes an event with the same fields as a read: no rules, no transform. */
+  readonly isPlain: boolean;
   /** Counters, added to as it runs. */
   readonly counters: { dropped: number; nullConditions: number };
 }

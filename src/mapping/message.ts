@@ -42,6 +42,7 @@ export function mapMessage(change: MessageChange, options: MessageOptions): Even
     transaction: transactionTexts(options.identity)(change.transaction),
     ordinal: change.ordinal,
     index: 0,
+    idEnd: undefined,
     source,
     detailType,
     resources,

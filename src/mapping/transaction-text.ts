@@ -1,5 +1,5 @@
 import type { TransactionHeader } from '../core/change.ts';
-import { formatMicros, idPrefix, sequencePrefix, type StreamIdentity } from '../core/event.ts';
+import { formatMicros, idPrefix, readIdPrefix, sequencePrefix, type StreamIdentity } from '../core/event.ts';
 import { formatLsn } from '../core/lsn.ts';
 
 export const NOTHING_UNAVAILABLE = ',"unavailable":[],"origin":"legacy"';
@@ -16,6 +16,29 @@ export interface TransactionText {
   /** From the transaction to the data, where nothing is changed or unavailable. */
   readonly plainTail: string;
   readonly timeSeconds: number;
+}
+
+/** What all reads of one chunk have in common: as for a transaction, but named by the run. */
+export function chunkTexts(identity: StreamIdentity): (mark: TransactionHeader, run: number) => TransactionText {
+  let last: TransactionHeader | undefined;
+  let text: TransactionText | undefined;
+  return (mark, run) => {
+    if (mark === last && text !== undefined) return text;
+    last = mark;
+    const ids = readIdPrefix(identity, run);
+    const sequences = sequencePrefix(identity, mark);
+    const json = `"run":${run}`;
+    text = {
+      idPrefix: ids,
+      sequencePrefix: sequences,
+      idHead: `{"metadata":{"id":"${ids}`,
+      sequenceHead: `","sequence":"${sequences}`,
+      json,
+      plainTail: `${json}${NOTHING_UNAVAILABLE}},"data":`,
+      timeSeconds: Number(mark.committedAtMicros / 1_000_000n),
+    };
+    return text;
+  };
 }
 
 /** Remembers the last transaction by its object: changes arrive transaction by transaction, and one object is shared by all of one. */

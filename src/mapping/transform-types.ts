@@ -6,7 +6,7 @@ export type RowData = Readonly<Record<string, JsonValue>>;
 
 /** What a transform module is given: one change of one row (or a truncate, whose `row` is empty). */
 export interface RowChangeView<Row extends RowData = RowData> {
-  readonly operation: 'insert' | 'update' | 'delete' | 'truncate';
+  readonly operation: 'insert' | 'update' | 'delete' | 'truncate' | 'read';
   /** `schema.name` */
   readonly table: string;
   readonly key: RowData;

@@ -10,7 +10,7 @@ export interface RemovedState {
   readonly otherConnectors: readonly string[];
 }
 
-const TABLES = ['slot_record', 'table_record', 'dead_letter', 'held_table', 'request', 'gap'] as const;
+const TABLES = ['slot_record', 'table_record', 'dead_letter', 'held_table', 'request', 'gap', 'backfill_run'] as const;
 
 /**
  * Forgets a connector: its rows, and when nobody else's are left, the tables and the schema. Never cascades: what others put into the
@@ -35,7 +35,9 @@ export async function removeState(options: StateOptions): Promise<RemovedState> 
       }
       let schema: RemovedState['schema'] = 'kept';
       if (others.size === 0) {
-        await client.query(`drop table ${[...TABLES, 'migration'].map((table) => `${quoted}.${table}`).join(', ')}`);
+        await client.query(
+          `drop table ${['backfill_part', ...TABLES, 'migration'].map((table) => `${quoted}.${table}`).join(', ')}`,
+        );
         schema = (await dropSchema(client, options.schema)) ? 'dropped' : 'kept';
       }
       await client.query('commit');

@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { toDatabaseError } from '../postgres/sqlstate.ts';
+import { type BackfillStore, backfillStore } from './backfills.ts';
 import { type DeadLetterStore, deadLetterStore } from './dead-letters.ts';
 import { type GapStore, gapStore } from './gaps.ts';
 import { type HeldTableStore, heldTableStore } from './held-tables.ts';
@@ -17,6 +18,7 @@ export interface State {
   readonly held: HeldTableStore;
   readonly requests: RequestStore;
   readonly gaps: GapStore;
+  readonly backfills: BackfillStore;
 }
 
 export interface StateOptions {
@@ -48,6 +50,7 @@ async function stores(options: StateOptions): Promise<State> {
     held: heldTableStore(scope),
     requests: requestStore(scope),
     gaps: gapStore(scope),
+    backfills: backfillStore(scope),
   };
 }
 

@@ -42,7 +42,7 @@ export function workerStatus(more: Partial<WorkerStatus> = {}): WorkerStatus {
     tables: [
       {
         table: 'public.orders',
-        received: { insert: 1_014, update: 1_015, delete: 1_016, truncate: 1_017 },
+        received: { insert: 1_014, update: 1_015, delete: 1_016, truncate: 1_017, read: 1_022 },
         accepted: 1_018,
         dropped: 1_019,
         nullConditions: 1_020,

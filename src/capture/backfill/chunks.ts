@@ -1,0 +1,135 @@
+import type pg from 'pg';
+import type { Relation, TransactionHeader, Tuple } from '../../core/change.ts';
+import type { Mapper } from '../../mapping/mapper.ts';
+import { type Chunk, type ChunkLimits, type ChunkTable, readChunk, readKeys } from '../../postgres/chunk.ts';
+import type { Marks } from './marks.ts';
+import { indexesOf, rowKey, type TableWatch } from './watch.ts';
+import type { ChunkWindow } from './window.ts';
+
+/** A table's form while a chunk is read: what is selected, and how it becomes events. */
+export interface Shape {
+  readonly relation: Relation;
+  readonly mappers: readonly Mapper[];
+}
+
+export interface ChunkSource {
+  readonly pool: pg.Pool;
+  readonly marks: Marks;
+  readonly watch: TableWatch;
+  /** Columns that tell rows apart in the stream, and in which order chunks go. */
+  readonly key: ChunkTable['key'];
+  /** Form of the table as the catalog has it now. */
+  readonly shape: () => Promise<Shape>;
+  readonly where: string | undefined;
+  readonly signal: AbortSignal;
+  /** A chunk had to be read again. */
+  readonly onRepeat: (reason: string) => void;
+}
+
+/** Where a chunk is read: a table, or one of its partitions. */
+export interface ChunkPlace {
+  readonly schema: string;
+  readonly name: string;
+}
+
+/** What is asked for: the next rows behind a key, or the rows of some keys. */
+export type ChunkRequest =
+  | { readonly after: readonly string[] | undefined; readonly limits: ChunkLimits }
+  | { readonly keys: readonly (readonly string[])[] };
+
+/** A chunk between whose marks nothing of its rows is left to the stream: they may be handed on, as long as the window keeps them. */
+export interface ReadyChunk {
+  readonly chunk: Chunk;
+  readonly window: ChunkWindow;
+  readonly low: TransactionHeader;
+  readonly shape: Shape;
+}
+
+/**
+ * Low mark, read, high mark, until a chunk was read that is neither older than what the stream had shown before the low mark, nor of another form than
+ * the table has now.
+ */
+export async function nextChunk(source: ChunkSource, place: ChunkPlace, request: ChunkRequest): Promise<ReadyChunk> {
+  let shape = await source.shape();
+  for (;;) {
+    const attempt = await readBetweenMarks(source, place, { request, shape });
+    const now = await source.shape();
+    const { window } = attempt;
+    if (!sameColumns(shape.relation, now.relation)) window.spoil('its table was altered');
+    shape = now;
+    if (window.spoiled === undefined) return attempt;
+    source.watch.forget(window);
+    source.onRepeat(window.spoiled);
+  }
+}
+
+async function readBetweenMarks(
+  { pool, marks, watch, key, where, signal }: ChunkSource,
+  place: ChunkPlace,
+  { request, shape }: { request: ChunkRequest; shape: Shape },
+): Promise<ReadyChunk> {
+  const window = watch.window();
+  try {
+    const lowMark = await marks.set(pool, {
+      onSeen: (mark) => window.open(mark, watch.recent.count),
+      signal,
+    });
+    const table = { ...place, key, columns: shape.relation.columns.map(({ name }) => name) };
+    const chunk = await withReader(pool, (client) =>
+      'keys' in request
+        ? readKeys(client, table, request.keys, where)
+        : readChunk(client, table, { after: request.after, limits: request.limits, where }),
+    );
+    const low = await lowMark.seen;
+    const rows = byKey(chunk.rows, shape.relation, key);
+    const highMark = await marks.set(pool, {
+      onSeen: () => {
+        if (watch.recent.unseenBy(chunk.snapshot, window.lowCount) !== undefined) {
+          window.spoil('a change that was streamed already was not visible yet');
+        }
+        watch.recent.prune(chunk.snapshot);
+        window.close(rows);
+      },
+      signal,
+    });
+    await highMark.seen;
+    return { chunk, window, low, shape };
+  } catch (error) {
+    watch.forget(window);
+    throw error;
+  }
+}
+
+async function withReader<T>(pool: pg.Pool, read: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  let failed = true;
+  try {
+    const result = await read(client);
+    failed = false;
+    return result;
+  } finally {
+    client.release(failed);
+  }
+}
+
+function byKey(rows: readonly Tuple[], relation: Relation, key: ChunkTable['key']): Map<string, Tuple> {
+  const indexes = indexesOf(
+    relation,
+    key.map(({ name }) => name),
+  );
+  const found = new Map<string, Tuple>();
+  for (const row of rows) found.set(rowKey(row, indexes), row);
+  return found;
+}
+
+function sameColumns(a: Relation, b: Relation): boolean {
+  return (
+    a.columns.length === b.columns.length &&
+    a.columns.every((column, index) => {
+      const other = b.columns[index];
+      return (
+        column.name === other?.name && column.typeOid === other.typeOid && column.typeModifier === other.typeModifier
+      );
+    })
+  );
+}

@@ -1,0 +1,179 @@
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import type { TransactionHeader } from '../../core/change.ts';
+import { BanyanError } from '../../core/errors.ts';
+import { sleep } from '../../flow/supervise.ts';
+import { backfillEvent, type BackfillNote } from '../../mapping/backfill-event.ts';
+import { leavesOf } from '../../postgres/backfill-facts.ts';
+import { catalogRelation } from '../../postgres/catalog-relation.ts';
+import { loadTables } from '../../postgres/catalog.ts';
+import { describeWriter, writersOf } from '../../postgres/writers.ts';
+import type { CatalogTable } from '../../postgres/table.ts';
+import type { BackfillRun } from '../../state/backfills.ts';
+import type { LiveSession } from '../upkeep.ts';
+import type { Shape } from './chunks.ts';
+import { backfillTable } from './table-backfill.ts';
+import { throttleReason } from './throttle.ts';
+import { TableWatch } from './watch.ts';
+
+const WRITERS_LOOK_MS = 200;
+
+interface RunContext {
+  readonly session: LiveSession;
+  /** Connections of the backfill alone, so that nobody waits for a chunk. */
+  readonly pool: pg.Pool;
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+}
+
+/**
+ * One run of one table, from where it was to its end. Its watch begins before anything else: from then on no change of the table is overlooked, and what
+ * was written before is waited for.
+ */
+export async function performRun(run: BackfillRun, context: RunContext): Promise<void> {
+  const { session, pool, signal } = context;
+  const table = await tableOf(run, context);
+  const key = keyOf(table);
+  if (key.length === 0) {
+    throw new BanyanError('preflight', `${run.table} can not be backfilled: it has no primary key`, {
+      remedy: 'give it a primary key, or a replica identity index on columns that are not null',
+    });
+  }
+  const watch = new TableWatch(key.map(({ name }) => name));
+  session.watches.set(table.oid, watch);
+  try {
+    await writersGone(table, { ...context, run });
+    const parts = await planned(run, { ...context, table });
+    await backfillTable({
+      run,
+      parts,
+      source: {
+        pool,
+        marks: session.marks,
+        watch,
+        key,
+        where: run.where,
+        shape: () => shapeOf(table.oid, session),
+        onRepeat: (reason) => context.log.info({ table: run.table, run: run.id }, `reading a chunk again: ${reason}`),
+        signal,
+      },
+      feeding: {
+        dispatcher: session.dispatcher,
+        parking: session.parking,
+        counters: session.routes.countersOf(run.table),
+        table: run.table,
+        run: run.id,
+        signal,
+      },
+      advance: (step) => session.state.backfills.advance(run.id, step),
+      throttle: () => throttleReason(session, run.table),
+      onReason: async (reason) => session.state.backfills.setReason(run.id, reason),
+      signal,
+      log: context.log,
+    });
+    await complete(run, context);
+  } finally {
+    session.watches.delete(table.oid);
+  }
+}
+
+async function tableOf(run: BackfillRun, { session, pool }: RunContext): Promise<CatalogTable> {
+  const captured = session.factory.captured.find(({ table }) => `${table.schema}.${table.name}` === run.table);
+  const [table] = captured === undefined ? [] : await loadTables(pool, [captured.table.oid]);
+  if (table === undefined) {
+    throw new BanyanError('preflight', `${run.table} can not be backfilled: it is not captured`, {
+      remedy: 'name it in capture[] and restart, or give the backfill up',
+    });
+  }
+  return table;
+}
+
+/** What tells rows apart both in the stream and in the table, and is indexed. */
+function keyOf(table: CatalogTable): { name: string; typeName: string }[] {
+  const names = table.replicaIdentity === 'full' ? table.primaryKey : table.identityColumns;
+  return names.map((name) => ({
+    name,
+    typeName: table.columns.find((column) => column.name === name)?.typeName ?? '',
+  }));
+}
+
+async function shapeOf(oid: number, session: LiveSession): Promise<Shape> {
+  const [table] = await loadTables(session.pool, [oid]);
+  if (table === undefined) throw new BanyanError('schema-drift', 'the table is gone');
+  const relation = catalogRelation(table, session.server.versionNumber);
+  const known = session.shapes.get(oid);
+  if (known !== undefined && JSON.stringify(known.relation) === JSON.stringify(relation)) return known;
+  await session.prepareRelation(relation);
+  const shape = { relation, mappers: session.factory.compile(relation) ?? [] };
+  session.shapes.set(oid, shape);
+  return shape;
+}
+
+/**
+ * A row that an open transaction wrote may be in no chunk and in nobody's stream: written before the table was published, or streamed before this watch
+ * began and still invisible. Whoever holds a write lock on the table now is waited for.
+ */
+async function writersGone(
+  table: CatalogTable,
+  { pool, session, signal, run, log }: RunContext & { run: BackfillRun },
+): Promise<void> {
+  const oids = (await leavesOf(pool, table.oid)).map(({ oid }) => oid);
+  const relations = [...new Set([table.oid, ...oids])];
+  const atStart = new Set((await writersOf(pool, relations)).map(({ transaction }) => transaction));
+  for (;;) {
+    const left = (await writersOf(pool, relations)).filter(({ transaction }) => atStart.has(transaction));
+    const [first] = left;
+    if (first === undefined) return;
+    const reason = `waiting for a transaction that wrote to the table: ${describeWriter(first)}`;
+    await session.state.backfills.setReason(run.id, reason);
+    log.debug({ table: run.table, run: run.id, writers: left.length }, reason);
+    await sleep(WRITERS_LOOK_MS, signal);
+  }
+}
+
+/** The parts that are left; of a run that has not begun, all of them, after everybody was told that it begins. */
+async function planned(run: BackfillRun, context: RunContext & { table: CatalogTable }) {
+  const { session, pool, table } = context;
+  const { backfills } = session.state;
+  const leaves = await leavesOf(pool, table.oid);
+  if (run.startedAt === undefined) {
+    await tell(
+      { detailType: 'BackfillStarted', run: run.id, table: run.table, where: run.where, rows: undefined },
+      context,
+    );
+    const estimates = leaves.map(({ estimatedRows }) => estimatedRows);
+    await backfills.start(run.id, {
+      parts: leaves.map((leaf, number) => ({
+        number,
+        oid: leaf.oid,
+        relation: `${leaf.schema}.${leaf.name}`,
+        filenode: undefined,
+      })),
+      rowsEstimated: run.where === undefined ? estimates.reduce((sum, rows) => sum + rows, 0) : undefined,
+    });
+  }
+  const placeByOid = new Map(leaves.map(({ oid, schema, name }) => [oid, { schema, name }]));
+  return (await backfills.parts(run.id)).flatMap((part) => {
+    const place = placeByOid.get(part.oid);
+    // A partition that was dropped or detached meanwhile has nothing to send any more.
+    return part.done || place === undefined ? [] : [{ part, place }];
+  });
+}
+
+async function complete(run: BackfillRun, context: RunContext): Promise<void> {
+  const { backfills } = context.session.state;
+  const rows = (await backfills.get(run.id))?.rowsSent;
+  await tell({ detailType: 'BackfillCompleted', run: run.id, table: run.table, where: run.where, rows }, context);
+  await backfills.move(run.id, 'completed', ['running']);
+  context.log.info({ table: run.table, run: run.id, rows }, 'backfill completed');
+}
+
+/** Sends the event at a mark of its own; resolves when the bus has it. */
+async function tell(note: BackfillNote, { session, pool, signal }: RunContext): Promise<void> {
+  const { marks, dispatcher, config, factory } = session;
+  const { seen } = await marks.set(pool, { signal });
+  const mark: TransactionHeader = await seen;
+  const event = backfillEvent(note, { mark, name: config.name, identity: factory.identity });
+  const outcome = await dispatcher.send(event, signal);
+  if (outcome.status === 'rejected') throw outcome.error;
+}

@@ -1,0 +1,83 @@
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import { isTableCapture } from '../../config/schema.ts';
+import { toBanyanError } from '../../core/errors.ts';
+import { sleep } from '../../flow/supervise.ts';
+import type { BackfillRun } from '../../state/backfills.ts';
+import type { LiveSession } from '../upkeep.ts';
+import { performRun } from './run.ts';
+
+/** Tables at a time: more would only wait for the same bus. */
+const TABLES_AT_ONCE = 2;
+const LOOK_MS = 1_000;
+const RETRY_MS = 5_000;
+
+export interface BackfillOptions {
+  readonly session: LiveSession;
+  readonly pool: pg.Pool;
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+}
+
+/** Performs the runs that state holds, and asks for those of the configuration. Resolves when the signal aborts; rejects with what must end the session. */
+export async function runBackfills(options: BackfillOptions): Promise<void> {
+  const { session, signal } = options;
+  const active = new Map<number, { stop: AbortController; ended: Promise<void> }>();
+  const failed = Promise.withResolvers<never>();
+  failed.promise.catch(() => undefined);
+  try {
+    await askForConfigured(session);
+    while (!signal.aborted) {
+      const open = await session.state.backfills.open();
+      const wanted = new Map(open.filter(({ status }) => status !== 'paused').map((run) => [run.id, run]));
+      for (const [id, { stop }] of active) if (!wanted.has(id)) stop.abort();
+      for (const [id, run] of wanted) {
+        if (active.has(id) || active.size >= TABLES_AT_ONCE) continue;
+        const stop = new AbortController();
+        const ended = attempt(run, { ...options, signal: AbortSignal.any([signal, stop.signal]) })
+          .catch(failed.reject)
+          .finally(() => active.delete(id));
+        active.set(id, { stop, ended });
+      }
+      await Promise.race([sleep(LOOK_MS, signal), failed.promise]);
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  } finally {
+    for (const { stop } of active.values()) stop.abort();
+    await Promise.allSettled([...active.values()].map(({ ended }) => ended));
+  }
+}
+
+/** Tables with `backfill: true` that never had a run. */
+async function askForConfigured({ factory, state }: LiveSession): Promise<void> {
+  const known = new Set((await state.backfills.latest()).map(({ table }) => table));
+  for (const { table, entries } of factory.captured) {
+    const name = `${table.schema}.${table.name}`;
+    const isAsked = entries.some(({ entry }) => isTableCapture(entry) && entry.backfill);
+    if (isAsked && !known.has(name)) await state.backfills.create({ table: name, requestedBy: 'configuration' });
+  }
+}
+
+/** One attempt; what passes by itself is tried again by the next look, what a person must mend fails the run and nothing else. */
+async function attempt(run: BackfillRun, options: BackfillOptions): Promise<void> {
+  const { session, signal, log } = options;
+  log.info({ table: run.table, run: run.id, rowsSent: run.rowsSent }, 'backfill begins');
+  try {
+    await performRun(run, options);
+  } catch (error) {
+    if (signal.aborted) return;
+    const failure = toBanyanError(error, `the backfill of ${run.table}`);
+    log.warn({ table: run.table, run: run.id, kind: failure.kind }, `backfill interrupted: ${failure.message}`);
+    switch (failure.reaction) {
+      case 'retry':
+      case 'wait':
+      case 'hold':
+        await session.state.backfills.setReason(run.id, `waiting: ${failure.message}`);
+        await sleep(RETRY_MS, signal).catch(() => undefined);
+        return;
+      default:
+        await session.state.backfills.move(run.id, 'failed', ['waiting', 'running'], failure.message);
+    }
+  }
+}

@@ -1,0 +1,140 @@
+import type { Logger } from 'pino';
+import { sleep } from '../../flow/supervise.ts';
+import type { ChunkLimits } from '../../postgres/chunk.ts';
+import type { BackfillPart, BackfillRun } from '../../state/backfills.ts';
+import { type ChunkPlace, type ChunkRequest, type ChunkSource, nextChunk, type ReadyChunk } from './chunks.ts';
+import { feed, type FeedOptions } from './feed.ts';
+import { indexesOf } from './watch.ts';
+
+/** How long a chunk may take from its low mark to the last settled event; the next one gets as many rows as fit. */
+const CHUNK_SECONDS = 0.5;
+const MAX_CHUNK: ChunkLimits = { rows: 50_000, bytes: 4_000_000 };
+const FIRST_CHUNK_ROWS = 500;
+const MIN_CHUNK_ROWS = 100;
+const LOOK_AGAIN_MS = 500;
+
+export interface TableBackfillOptions {
+  readonly run: BackfillRun;
+  /** What is left, each with the relation that it is read from. */
+  readonly parts: readonly { readonly part: BackfillPart; readonly place: ChunkPlace }[];
+  readonly source: ChunkSource;
+  readonly feeding: FeedOptions;
+  /** Stores progress behind a settled chunk. */
+  readonly advance: (step: {
+    part: number;
+    cursor: readonly string[] | undefined;
+    done: boolean;
+    rows: number;
+  }) => Promise<void>;
+  /** Why the next chunk has to wait; looked at again a little later. */
+  readonly throttle: () => string | undefined;
+  readonly onReason: (reason: string | undefined) => Promise<void>;
+  /** Aborts when the run is paused or replaced, or the session ends. */
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+}
+
+/** Reads what is left of one table, chunk by chunk. The next chunk is read while the rows of one are being sent. */
+export async function backfillTable(options: TableBackfillOptions): Promise<void> {
+  for (const { part, place } of options.parts) await new PartReader(options, part, place).run();
+}
+
+class PartReader {
+  readonly #options: TableBackfillOptions;
+  readonly #part: BackfillPart;
+  readonly #place: ChunkPlace;
+  #rows = FIRST_CHUNK_ROWS;
+
+  constructor(options: TableBackfillOptions, part: BackfillPart, place: ChunkPlace) {
+    this.#options = options;
+    this.#part = part;
+    this.#place = place;
+  }
+
+  async run(): Promise<void> {
+    let cursor = this.#part.cursor;
+    let ahead: Promise<ReadyChunk> | undefined;
+    try {
+      for (;;) {
+        const started = performance.now();
+        const ready = await (ahead ?? this.#read(cursor));
+        const { chunk } = ready;
+        const next = chunk.atEnd ? undefined : this.#read(chunk.last);
+        // Awaited when its turn comes; a failure before that ends this chunk first.
+        next?.catch(() => undefined);
+        ahead = next;
+        const rows = await this.#send(ready);
+        if (rows === undefined) {
+          // Cut short: read again, and what was read ahead might not begin where that ends.
+          await this.#drop(next);
+          ahead = undefined;
+          continue;
+        }
+        cursor = chunk.last ?? cursor;
+        await this.#options.advance({ part: this.#part.number, cursor, done: chunk.atEnd, rows });
+        if (chunk.atEnd) return;
+        this.#adapt(chunk.rows.length, (performance.now() - started) / 1_000);
+      }
+    } finally {
+      await this.#drop(ahead);
+    }
+  }
+
+  async #read(after: readonly string[] | undefined): Promise<ReadyChunk> {
+    await this.#turn();
+    const { source, signal } = this.#options;
+    signal.throwIfAborted();
+    return nextChunk(source, this.#place, { after, limits: { rows: this.#rows, bytes: MAX_CHUNK.bytes } });
+  }
+
+  /** Sends a chunk and what had to be read again of it; undefined: something spoiled it meanwhile. */
+  async #send(ready: ReadyChunk): Promise<number | undefined> {
+    const { source, feeding } = this.#options;
+    const sent = await feed(ready, feeding);
+    source.watch.forget(ready.window);
+    if (ready.window.spoiled !== undefined) {
+      source.onRepeat(ready.window.spoiled);
+      return undefined;
+    }
+    return sent + (await this.#sendUncovered(ready));
+  }
+
+  /** Rows that changed between the marks without an event that holds all of them. */
+  async #sendUncovered({ window, shape }: ReadyChunk): Promise<number> {
+    if (window.uncovered.length === 0) return 0;
+    const { source } = this.#options;
+    const indexes = indexesOf(
+      shape.relation,
+      source.key.map(({ name }) => name),
+    );
+    const keys = window.uncovered.map((row) => indexes.map((index) => row[index] ?? ''));
+    const request: ChunkRequest = { keys };
+    for (;;) {
+      const sent = await this.#send(await nextChunk(source, this.#place, request));
+      if (sent !== undefined) return sent;
+    }
+  }
+
+  async #drop(ahead: Promise<ReadyChunk> | undefined): Promise<void> {
+    const read = await ahead?.catch(() => undefined);
+    if (read !== undefined) this.#options.source.watch.forget(read.window);
+  }
+
+  /** Waits while live changes, the bus or the server need the room. */
+  async #turn(): Promise<void> {
+    const { throttle, onReason, signal } = this.#options;
+    for (;;) {
+      const reason = throttle();
+      await onReason(reason);
+      if (reason === undefined) return;
+      await sleep(LOOK_AGAIN_MS, signal);
+    }
+  }
+
+  #adapt(rows: number, seconds: number): void {
+    if (rows === 0 || seconds <= 0) return;
+    const wanted = Math.round((rows / seconds) * CHUNK_SECONDS);
+    // At most twice as many at once: the next rows may be wider.
+    this.#rows = Math.max(MIN_CHUNK_ROWS, Math.min(MAX_CHUNK.rows, wanted, 2 * Math.max(rows, MIN_CHUNK_ROWS)));
+  }
+}

@@ -1,0 +1,84 @@
+import type { RowChange, TableChange, Tuple } from '../../core/change.ts';
+import type { Mapper } from '../../mapping/mapper.ts';
+import { ChunkWindow, RecentCommits } from './window.ts';
+
+/** Between the cells of a row key: no text of PostgreSQL contains it. */
+const SEPARATOR = '\u0000';
+
+/** The stream as a backfill of one table sees it: told of every change of the table, in its turn, before the change goes on. */
+export class TableWatch {
+  readonly recent = new RecentCommits();
+  readonly #windows = new Set<ChunkWindow>();
+  readonly #keyColumns: readonly string[];
+  #indexes: readonly number[] = [];
+  #relation: TableChange['relation'] | undefined;
+
+  /** @param keyColumns what tells rows apart in the stream: columns of the replica identity */
+  constructor(keyColumns: readonly string[]) {
+    this.#keyColumns = keyColumns;
+  }
+
+  /** Window of a chunk whose low mark is to be set. */
+  window(): ChunkWindow {
+    const window = new ChunkWindow();
+    this.#windows.add(window);
+    return window;
+  }
+
+  /** Its rows are all handed on, or given up. */
+  forget(window: ChunkWindow): void {
+    this.#windows.delete(window);
+  }
+
+  note(change: TableChange, mappers: readonly Mapper[]): void {
+    this.recent.add(change.transaction.xid);
+    if (this.#windows.size === 0) return;
+    if (change.operation === 'truncate') {
+      this.spoil('its table was truncated');
+      return;
+    }
+    if (change.relation !== this.#relation) this.#reshape(change.relation);
+    const covered = change.operation === 'delete' || coveredBy(change, mappers);
+    const { old, new: row } = change;
+    if (row !== undefined) this.#touch(rowKey(row, this.#indexes, old), covered);
+    // What was under the old key is gone: nothing is missing of it.
+    if (old !== undefined) this.#touch(rowKey(old, this.#indexes), row === undefined || covered);
+  }
+
+  spoil(reason: string): void {
+    for (const window of this.#windows) window.spoil(reason);
+  }
+
+  #touch(key: string, covered: boolean): void {
+    for (const window of this.#windows) window.touch(key, covered);
+  }
+
+  #reshape(relation: TableChange['relation']): void {
+    this.#relation = relation;
+    this.#indexes = indexesOf(relation, this.#keyColumns);
+    if (this.#indexes.includes(-1)) this.spoil('a key column of its table is gone');
+  }
+}
+
+export function indexesOf(
+  relation: { readonly columns: readonly { readonly name: string }[] },
+  names: readonly string[],
+): readonly number[] {
+  return names.map((name) => relation.columns.findIndex((column) => column.name === name));
+}
+
+export function rowKey(row: Tuple, indexes: readonly number[], fallback?: Tuple): string {
+  if (indexes.length === 1) return cellText(row, indexes[0] as number, fallback);
+  return indexes.map((index) => cellText(row, index, fallback)).join(SEPARATOR);
+}
+
+function cellText(row: Tuple, index: number, fallback: Tuple | undefined): string {
+  const cell = row[index] === undefined ? fallback?.[index] : row[index];
+  return cell ?? SEPARATOR + SEPARATOR;
+}
+
+/** Whether every event that a read of the row would make is made by the change itself, with all of its fields. */
+function coveredBy(change: RowChange, mappers: readonly Mapper[]): boolean {
+  const isWhole = change.oldKind === 'full' || change.new?.includes(undefined) !== true;
+  return isWhole && mappers.length > 0 && mappers.every((mapper) => mapper.isPlain || !mapper.takesReads);
+}

@@ -1,0 +1,142 @@
+import type pg from 'pg';
+import type { Cell } from '../core/change.ts';
+import { textTypes } from './connection.ts';
+import { qualifiedName, quoteIdentifier } from './identifier.ts';
+import { Snapshot } from './snapshot-xids.ts';
+import { toDatabaseError } from './sqlstate.ts';
+
+/** What is read: a table, or a leaf of a partitioned one. */
+export interface ChunkTable {
+  readonly schema: string;
+  readonly name: string;
+  /** Cells come in this order. */
+  readonly columns: readonly string[];
+  /** Unique and not null, with an index: order and position. */
+  readonly key: readonly { readonly name: string; readonly typeName: string }[];
+}
+
+export interface ChunkLimits {
+  readonly rows: number;
+  readonly bytes: number;
+}
+
+export interface Chunk {
+  readonly snapshot: Snapshot;
+  readonly rows: readonly (readonly Cell[])[];
+  /** Characters of all values. */
+  readonly bytes: number;
+  /** Key of the last row; undefined where nothing was read. */
+  readonly last: readonly string[] | undefined;
+  /** Nothing comes after. */
+  readonly atEnd: boolean;
+}
+
+export interface ChunkRequest {
+  /** Key of the last row before. */
+  readonly after: readonly string[] | undefined;
+  readonly limits: ChunkLimits;
+  /** SQL condition. */
+  readonly where: string | undefined;
+}
+
+/** A cursor's first fetch, and its largest: it grows while rows are narrow. */
+const FIRST_FETCH = 50;
+const MAX_FETCH = 5_000;
+
+/**
+ * The next rows in the order of the key, in one short transaction, with the snapshot that they were read under. Ends at the limit of rows, or a fetch behind
+ * the limit of bytes: wide rows come in small fetches.
+ */
+export function readChunk(client: pg.ClientBase, table: ChunkTable, request: ChunkRequest): Promise<Chunk> {
+  const { after, limits, where } = request;
+  const names = table.key.map(({ name }) => quoteIdentifier(name)).join(', ');
+  const conditions = [
+    ...(where === undefined ? [] : [`(${where}\n)`]),
+    ...(after === undefined ? [] : [`(${names}) > (${table.key.map(castParameter).join(', ')})`]),
+  ];
+  return read(client, table, {
+    conditions,
+    values: after ?? [],
+    tail: `order by ${names} limit ${limits.rows}`,
+    limits,
+  });
+}
+
+/** The rows of these keys, for what has to be read again. */
+export function readKeys(
+  client: pg.ClientBase,
+  table: ChunkTable,
+  keys: readonly (readonly string[])[],
+  where: string | undefined,
+): Promise<Chunk> {
+  const names = table.key.map(({ name }) => quoteIdentifier(name));
+  const columns = table.key.map(({ typeName }, index) => `unnest($${index + 1}::text[])::${typeName}`);
+  return read(client, table, {
+    conditions: [
+      ...(where === undefined ? [] : [`(${where}\n)`]),
+      `(${names.join(', ')}) in (select ${columns.join(', ')})`,
+    ],
+    values: table.key.map((_, index) => keys.map((key) => key[index])),
+    tail: '',
+    limits: { rows: Number.MAX_SAFE_INTEGER, bytes: Number.MAX_SAFE_INTEGER },
+  });
+}
+
+function castParameter({ typeName }: { typeName: string }, index: number): string {
+  return `$${index + 1}::text::${typeName}`;
+}
+
+interface Selection {
+  readonly conditions: readonly string[];
+  readonly values: readonly unknown[];
+  readonly tail: string;
+  readonly limits: ChunkLimits;
+}
+
+async function read(client: pg.ClientBase, table: ChunkTable, selection: Selection): Promise<Chunk> {
+  const { conditions, values, tail, limits } = selection;
+  const columns = table.columns.map(quoteIdentifier).join(', ');
+  const where = conditions.length === 0 ? '' : ` where ${conditions.join(' and ')}`;
+  try {
+    await client.query('begin isolation level repeatable read read only');
+    // Also fixes the snapshot: the cursor reads under the same one.
+    const { rows: facts } = await client.query<{ snapshot: string }>('select pg_current_snapshot()::text as snapshot');
+    const snapshot = Snapshot.parse(facts[0]?.snapshot ?? '');
+    await client.query({
+      text: `declare banyan_chunk no scroll cursor for select ${columns} from only ${qualifiedName(table)}${where} ${tail}`,
+      values: [...values],
+    });
+    const found = await fetchRows(client, limits);
+    await client.query('commit');
+    return { snapshot, ...found, last: lastKey(found.rows.at(-1), table) };
+  } catch (error) {
+    await client.query('rollback').catch(() => undefined);
+    throw toDatabaseError(error, `reading a chunk of ${table.schema}.${table.name}`);
+  }
+}
+
+async function fetchRows(client: pg.ClientBase, limits: ChunkLimits) {
+  const rows: Cell[][] = [];
+  let bytes = 0;
+  for (let size = Math.min(FIRST_FETCH, limits.rows); ;) {
+    const { rows: fetched } = await client.query<Cell[]>({
+      text: `fetch ${size} from banyan_chunk`,
+      rowMode: 'array',
+      types: textTypes,
+    });
+    for (const row of fetched) {
+      for (const cell of row) bytes += cell?.length ?? 4;
+      rows.push(row);
+    }
+    if (fetched.length < size) return { rows, bytes, atEnd: true };
+    if (rows.length >= limits.rows || bytes >= limits.bytes) return { rows, bytes, atEnd: false };
+    const perRow = bytes / rows.length;
+    // Half of what is left, as wide as the rows were so far.
+    const fitting = Math.ceil((limits.bytes - bytes) / 2 / Math.max(1, perRow));
+    size = Math.max(1, Math.min(MAX_FETCH, size * 4, fitting, limits.rows - rows.length));
+  }
+}
+
+function lastKey(row: readonly Cell[] | undefined, table: ChunkTable): readonly string[] | undefined {
+  return row && table.key.map(({ name }) => row[table.columns.indexOf(name)] ?? '');
+}
