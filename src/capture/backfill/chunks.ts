@@ -1,10 +1,14 @@
 import type pg from 'pg';
 import type { Relation, TransactionHeader, Tuple } from '../../core/change.ts';
+import { sleep } from '../../flow/supervise.ts';
 import type { Mapper } from '../../mapping/mapper.ts';
 import { type Chunk, type ChunkLimits, type ChunkTable, readChunk, readKeys } from '../../postgres/chunk.ts';
 import type { Marks } from './marks.ts';
 import { indexesOf, rowKey, type TableWatch } from './watch.ts';
 import type { ChunkWindow } from './window.ts';
+
+/** Before a chunk is read again. */
+const REPEAT_MS = 100;
 
 /** A table's form while a chunk is read: what is selected, and how it becomes events. */
 export interface Shape {
@@ -60,6 +64,8 @@ export async function nextChunk(source: ChunkSource, place: ChunkPlace, request:
     if (window.spoiled === undefined) return attempt;
     source.watch.forget(window);
     source.onRepeat(window.spoiled);
+    // What it waits for may last: a commit that a standby does not answer, DDL in several steps.
+    await sleep(REPEAT_MS, source.signal);
   }
 }
 
