@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
+import type { BackfillRun } from '../../src/state/backfills.ts';
 import { eventually } from '../support/eventually.ts';
 import { ScriptedPublisher } from '../support/scripted-publisher.ts';
 import { makeBed, seen, type SeenEvent, type WorkerBed } from '../support/worker-harness.ts';
@@ -50,15 +51,30 @@ class HeldAtFirstRow extends ScriptedPublisher {
   }
 }
 
-async function run(bed: WorkerBed) {
-  const [found] = await (await bed.state()).backfills.latest('public.orders');
-  if (found === undefined) throw new Error('no backfill was asked for');
-  return found;
+async function run(bed: WorkerBed): Promise<BackfillRun | undefined> {
+  return (await (await bed.state()).backfills.latest('public.orders'))[0];
+}
+
+/** Until nothing is written any more: the marks of the chunk that is read ahead are behind us then. */
+async function quiet(bed: WorkerBed): Promise<void> {
+  const end = async () => (await bed.sql<{ lsn: string }>('select pg_current_wal_insert_lsn()::text as lsn'))[0]?.lsn;
+  let last: string | undefined;
+  let same = 0;
+  await eventually(
+    async () => {
+      const now = await end();
+      same = now === last ? same + 1 : 0;
+      last = now;
+      return same === 5;
+    },
+    () => 'the WAL never came to rest',
+    { everyMs: 50 },
+  );
 }
 
 async function completed(bed: WorkerBed): Promise<void> {
   await eventually(
-    async () => (await run(bed)).status === 'completed',
+    async () => (await run(bed))?.status === 'completed',
     () => 'the backfill never ended',
     { timeoutMs: 20_000 },
   );
@@ -120,7 +136,7 @@ describe('a commit that the stream shows before others see it', () => {
     await bed.confirmed();
     await before.stop();
     await bed.start(config);
-    await eventually(async () => (await run(bed)).reason?.startsWith('waiting for a transaction'));
+    await eventually(async () => (await run(bed))?.reason?.startsWith('waiting for a transaction'));
     expect(bed.events.filter(({ metadata }) => metadata.operation === 'read')).toEqual([]);
     await hanging.end();
     await completed(bed);
@@ -141,9 +157,9 @@ test('a row that an open transaction wrote before its table was published is wai
   await client.connect();
   await client.query(`begin; insert into orders values (9999, 'open')`);
   await bed.start({ capture: [{ table: 'public.customers' }, { table: 'public.orders', backfill: true }] });
-  const reason = await eventually(async () => (await run(bed)).reason);
+  const reason = await eventually(async () => (await run(bed))?.reason);
   expect(reason).toContain('night job');
-  expect((await run(bed)).status).toBe('waiting');
+  expect((await run(bed))?.status).toBe('waiting');
   await client.query('commit');
   await client.end();
   await completed(bed);
@@ -159,9 +175,10 @@ test('a row whose only change between the marks made no event arrives as it is t
   ];
   await bed.start({ capture: [{ table: 'public.orders', backfill: true, emit }] }, { publisher });
   await publisher.reached();
-  // The second chunk is read by now, or will be: either way nothing older than this may be sent of it.
+  await quiet(bed);
   await bed.sql(`update orders set note = 'silent' where id in (700, 900)`);
   await bed.sql('delete from orders where id = 701');
+  await bed.confirmed();
   publisher.letGo();
   await completed(bed);
   expect(publisher.readsOf(700).map(({ data }) => data['note'])).toEqual(['silent']);
@@ -174,6 +191,7 @@ test('a change between the marks that made a whole event is not followed by the 
   const publisher = new HeldAtFirstRow();
   await bed.start(config, { publisher });
   await publisher.reached();
+  await quiet(bed);
   await bed.sql(
     `update orders set note = 'changed' where id = 700; update orders set id = 7000 where id = 701; delete from orders where id = 702`,
   );
@@ -193,7 +211,9 @@ test('a truncate between the marks leaves nothing of the chunk to be sent behind
   const publisher = new HeldAtFirstRow();
   await bed.start(config, { publisher });
   await publisher.reached();
+  await quiet(bed);
   await bed.sql(`truncate orders; insert into orders values (1500, 'after')`);
+  await quiet(bed);
   publisher.letGo();
   await completed(bed);
   const events = publisher.accepted.map(seen);
@@ -209,6 +229,7 @@ test('a column that is added between the marks is in every row that is sent afte
   const publisher = new HeldAtFirstRow();
   await bed.start(config, { publisher });
   await publisher.reached();
+  await quiet(bed);
   await bed.sql(`alter table orders add column state text default 'fresh'`);
   publisher.letGo();
   await completed(bed);
