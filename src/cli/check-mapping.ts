@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import type { LoadedConfig } from '../config/load.ts';
+import { keyOf } from '../capture/backfill/run.ts';
 import { isTableCapture } from '../config/schema.ts';
 import { BanyanError } from '../core/errors.ts';
 import type { Finding } from '../core/finding.ts';
@@ -9,8 +10,9 @@ import { loadContracts } from '../mapping/contract.ts';
 import { findSharedEventNames } from '../mapping/event-name.ts';
 import { loadTransforms } from '../mapping/transform.ts';
 import { resolveTables } from '../postgres/catalog.ts';
-import { displayName } from '../postgres/identifier.ts';
+import { displayName, qualifiedName } from '../postgres/identifier.ts';
 import { readServerFacts } from '../postgres/server.ts';
+import type { CatalogTable } from '../postgres/table.ts';
 import { TypeCatalog } from '../postgres/type-catalog.ts';
 import { catalogRelation } from '../postgres/catalog-relation.ts';
 import { ignoredJsonCast } from '../postgres/values/json-cast.ts';
@@ -41,7 +43,11 @@ export async function checkMapping(client: pg.ClientBase, loaded: LoadedConfig):
         message,
         remedy,
       }));
-      return [...errors, ...castFindings(plan.columns.visible, { types, subject, path: `capture[${index}]` })];
+      return [
+        ...errors,
+        ...castFindings(plan.columns.visible, { types, subject, path: `capture[${index}]` }),
+        ...(entry.backfill ? keyFindings(table, `capture[${index}].backfill`) : []),
+      ];
     }),
   );
   const named = entries.flatMap(({ index, entry, tables }) =>
@@ -69,6 +75,26 @@ function castFindings(
       },
     ];
   });
+}
+
+/** A backfill goes through a table in the order of its key, and tells by it which rows changed meanwhile. */
+function keyFindings(table: CatalogTable, path: string): Finding[] {
+  if (keyOf(table).length > 0) return [];
+  const subject = displayName(table);
+  const name = qualifiedName(table);
+  return [
+    {
+      code: 'BACKFILL_NEEDS_KEY',
+      severity: 'error',
+      subject,
+      path,
+      message: `${subject} can not be backfilled: it has no key that tells its rows apart (replica identity ${table.replicaIdentity})`,
+      remedy:
+        table.primaryKey.length > 0
+          ? `alter table ${name} replica identity default;`
+          : `alter table ${name} add primary key (…);  -- or a unique index on columns that are not null, and: alter table ${name} replica identity using index …; or take backfill out`,
+    },
+  ];
 }
 
 /** JSON Schemas that do not compile, modules that can not be loaded. */

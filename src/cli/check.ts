@@ -1,5 +1,5 @@
 import type { LoadedConfig } from '../config/load.ts';
-import { isTableCapture, slotName } from '../config/schema.ts';
+import { slotName } from '../config/schema.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Finding } from '../core/finding.ts';
 import { withClient } from '../postgres/connection.ts';
@@ -18,7 +18,7 @@ const PROBE_TIMEOUT_MS = 15_000;
 export async function check(context: CommandContext): Promise<ExitCode> {
   const loaded = await loadFor(context);
   const [database, bus] = await Promise.all([checkDatabase(loaded), checkBus(loaded)]);
-  const findings = unique([...notYet(loaded), ...database, ...bus]);
+  const findings = unique([...database, ...bus]);
   const ready = !findings.some(({ severity }) => severity === 'error');
   const { output } = context;
   if (output.json) {
@@ -77,31 +77,6 @@ async function checkBus({ config }: LoadedConfig): Promise<Finding[]> {
   } finally {
     await publisher.close();
   }
-}
-
-/** What the schema takes and this version does not do yet. */
-function notYet({ config }: LoadedConfig): Finding[] {
-  return config.capture.flatMap((entry, index): Finding[] => {
-    if (!isTableCapture(entry)) return [];
-    const findings: Finding[] = [];
-    const add = (option: string, message: string, remedy: string) =>
-      findings.push({
-        code: 'NOT_SUPPORTED_YET',
-        severity: 'warning',
-        subject: entry.table,
-        path: `capture[${index}].${option}`,
-        message,
-        remedy,
-      });
-    if (entry.backfill) {
-      add(
-        'backfill',
-        'this version does not backfill yet: rows that are there already make no events',
-        'leave it for a later version, or write `backfill: false`',
-      );
-    }
-    return findings;
-  });
 }
 
 function asFinding(error: BanyanError, place: { code: string; subject: string; path: string }): Finding {

@@ -214,8 +214,10 @@ describe('check', () => {
     detail: { a: statsu, b: { cel: "row.quantity + row.status" } }
     emit:
       - { on: update, when: "old.status == 'placed'", detailType: X }
-  - { table: public.customers, backfill: true }`,
+  - { table: public.customers, backfill: true }
+  - { table: public.log_full, backfill: true }`,
     );
+    await server.query('create table log_full (what text); alter table log_full replica identity full', 'wrong');
     const { code, stdout } = await place.run('check', '--json');
     expect(code).toBe(5);
     const { ready, findings } = JSON.parse(stdout) as { ready: boolean; findings: Finding[] };
@@ -226,7 +228,9 @@ describe('check', () => {
     expect(at('capture[2].detail.a')[0]?.message).toContain('the nearest is status');
     expect(at('capture[2].detail.b')).toHaveLength(1);
     expect(at('capture[2].emit[0].when')[0]?.remedy).toContain('replica identity full');
-    expect(at('capture[3].backfill')).toMatchObject([{ severity: 'warning' }]);
+    expect(at('capture[3].backfill')).toEqual([]);
+    expect(at('capture[4].backfill')).toMatchObject([{ code: 'BACKFILL_NEEDS_KEY', severity: 'error' }]);
+    expect(at('capture[4].backfill')[0]?.remedy).toContain('add primary key');
 
     const text = await place.run('check');
     expect(text.code).toBe(5);
