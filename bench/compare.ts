@@ -16,10 +16,10 @@ export async function withSlot<T>(database: BenchDatabase, use: (slot: string) =
   }
 }
 
-/** The worker on a copy of the slot; accepting by itself, or sending to `endpoint`. */
+/** The worker on a copy of the slot; accepting by itself, or sending to `endpoint`. With `backfill` it is the rows that are read which count. */
 export function workerOn(
   database: BenchDatabase,
-  bus: { endpoint?: string; concurrency?: number } = {},
+  bus: { endpoint?: string; concurrency?: number; backfill?: boolean } = {},
 ): Promise<WorkerRun> {
   return withSlot(database, (slot) =>
     workerRun({
@@ -30,6 +30,8 @@ export function workerOn(
       events: database.rows,
       endpoint: bus.endpoint,
       concurrency: bus.concurrency ?? 16,
+      backfill: bus.backfill ?? false,
+      counts: bus.backfill === true ? 'reads' : 'changes',
       latencies: false,
     }),
   );

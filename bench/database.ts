@@ -4,6 +4,7 @@ import { EmbeddedPostgres } from '../src/demo/embedded-postgres.ts';
 const MASTER_SLOT = 'banyan_bench_master';
 export const PUBLICATION = 'banyan_bench';
 export const TABLE = 'public.bench_orders';
+export const COLUMNS = ['id', 'customer_id', 'status', 'quantity', 'unit_price', 'paid', 'placed_at', 'note'] as const;
 
 /**
  * Rows per transaction, over and over: mostly small ones, as applications write them, and now and then a bulk job. 7,610 rows in 28
@@ -13,7 +14,7 @@ const SIZES = '1,10,1,10,100,1,10,1000,1,10,1,100,10,1,10,5000,1,10,100,1,10,1,1
 
 export interface BenchDatabase extends AsyncDisposable {
   readonly url: string;
-  /** Rows that the WAL after the slot holds. */
+  /** Rows that the WAL after the slot holds; of `existing`, that the table held before. */
   readonly rows: number;
   /** Makes a slot before the first row, and returns its name; it can be read once. */
   copySlot(): Promise<string>;
@@ -21,7 +22,8 @@ export interface BenchDatabase extends AsyncDisposable {
   dropSlot(name: string): Promise<void>;
 }
 
-export type Load = { readonly kind: 'mixed' | 'one-transaction' | 'one-key'; readonly rows: number };
+/** `existing`: rows from before the slot, so that it streams nothing. */
+export type Load = { readonly kind: 'mixed' | 'one-transaction' | 'one-key' | 'existing'; readonly rows: number };
 
 /** A server of its own with the table, publication and slot, and then the rows: what the slot streams is exactly them. */
 export async function loadedDatabase(load: Load): Promise<BenchDatabase> {
@@ -36,8 +38,12 @@ export async function loadedDatabase(load: Load): Promise<BenchDatabase> {
       unit_price numeric(12,2) not null, paid boolean not null, placed_at timestamptz not null, note text)`);
     await query(`create publication ${PUBLICATION} for table bench_orders`);
     if (load.kind === 'one-key') await query(`insert into bench_orders ${rowsOf('1', '1')}`);
+    if (load.kind === 'existing') {
+      await query(`insert into bench_orders ${rowsOf('1', `${load.rows}`)}`);
+      await query('vacuum analyze bench_orders');
+    }
     await query(`select pg_create_logical_replication_slot('${MASTER_SLOT}', 'pgoutput')`);
-    await query(fillSql[load.kind](load.rows));
+    if (load.kind !== 'existing') await query(fillSql[load.kind](load.rows));
     let copies = 0;
     return {
       url,
@@ -75,7 +81,7 @@ function rowsOf(first: string, last: string): string {
 }
 
 /** The SQL that writes a load’s rows, committing where the load says. */
-const fillSql: Readonly<Record<Load['kind'], (rows: number) => string>> = {
+const fillSql: Readonly<Record<Exclude<Load['kind'], 'existing'>, (rows: number) => string>> = {
   'one-transaction': (rows) => `insert into bench_orders ${rowsOf('1', `${rows}`)}`,
   'one-key': (rows) => `do $$ begin
     for i in 1..${rows} loop

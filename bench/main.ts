@@ -1,5 +1,6 @@
 import { Argument, Command, InvalidArgumentError } from 'commander';
 import type { Scenario } from './report.ts';
+import { backfill } from './scenarios/backfill.ts';
 import { forwardBus } from './scenarios/forward-bus.ts';
 import { forwardNull } from './scenarios/forward-null.ts';
 import { hotKey } from './scenarios/hot-key.ts';
@@ -11,6 +12,7 @@ const scenarios: Readonly<Record<string, Scenario>> = {
   'hot-key': hotKey,
   'forward-bus': forwardBus,
   'huge-transaction': hugeTransaction,
+  backfill,
   latency,
 };
 

@@ -12,8 +12,12 @@ export interface WorkerRunJob {
   readonly slot: string;
   readonly publication: string;
   readonly table: string;
-  /** Events that are to be accepted; the run ends with the last. */
+  /** Events that are to be accepted, of those that count; the run ends with the last. */
   readonly events: number;
+  /** Whether the rows that the table holds are read too. */
+  readonly backfill: boolean;
+  /** What is measured: the events of changes, or of rows that a backfill reads. */
+  readonly counts: 'changes' | 'reads';
   /** undefined: a publisher that accepts at once, in the worker's process. */
   readonly endpoint: string | undefined;
   /** PutEvents calls in flight. */
@@ -68,7 +72,7 @@ function configOf(job: WorkerRunJob): string {
       endpoint: job.endpoint ?? 'http://127.0.0.1:9',
       concurrency: job.concurrency,
     },
-    capture: [{ table: job.table }],
+    capture: [{ table: job.table, backfill: job.backfill }],
     http: { port: 0 },
     log: { level: 'warn' },
   });
@@ -113,7 +117,7 @@ class Meter {
   around(publisher: Publisher): Publisher {
     return {
       publish: async (events, signal) => {
-        this.#stop ??= measure();
+        if (this.#stop === undefined && events.some((event) => this.#isCounted(event))) this.#stop = measure();
         const outcomes = await publisher.publish(events, signal);
         this.#count(events, outcomes);
         return outcomes;
@@ -123,15 +127,23 @@ class Meter {
     };
   }
 
+  /** By its default name: the events around a backfill are neither. */
+  #isCounted({ detailType }: Event): boolean {
+    const isRead = detailType.endsWith('Imported');
+    return this.#job.counts === 'reads' ? isRead : !isRead && !detailType.startsWith('Backfill');
+  }
+
   #count(events: readonly Event[], outcomes: readonly Outcome[]): void {
+    if (this.#stop === undefined) return;
     this.#requests += 1;
     const now = performance.timeOrigin + performance.now();
     for (const [i, outcome] of outcomes.entries()) {
-      if (outcome.status !== 'accepted') continue;
+      const event = events[i];
+      if (event === undefined || outcome.status !== 'accepted' || !this.#isCounted(event)) continue;
       this.#accepted += 1;
-      if (this.#job.latencies) this.#latenciesMs.push(now - committedAtMs(events[i]?.detail ?? ''));
+      if (this.#job.latencies) this.#latenciesMs.push(now - committedAtMs(event.detail));
     }
-    if (this.#accepted < this.#job.events || this.#stop === undefined) return;
+    if (this.#accepted < this.#job.events) return;
     this.#finish({
       ...this.#stop(),
       latenciesMs: this.#latenciesMs,

@@ -30,6 +30,8 @@ export const latency: Scenario = async ({ rows = 20 * PER_SECOND, progress }) =>
         events: job.rows,
         endpoint: stub.endpoint,
         concurrency: 16,
+        backfill: false,
+        counts: 'changes',
         latencies: true,
       });
       const raw = rawLatency({ ...job, slot: rawSlot });
