@@ -135,7 +135,9 @@ class Intake implements TransactionMarks {
     if (route === undefined) return;
     route.counters[change.operation] += 1;
     this.#options.progress.changes += 1;
-    if (this.#options.watches.size > 0) this.#options.watches.get(change.relation.oid)?.note(change, route.mappers);
+    if (this.#options.watches.size > 0) {
+      this.#options.watches.get(change.relation.oid)?.note(change, route.mappers, () => this.#heldBack());
+    }
     if (this.#options.routes.heldReason(route.table) !== undefined) {
       this.#hold(change, route);
       return;
@@ -217,6 +219,14 @@ class Intake implements TransactionMarks {
         }
       },
     });
+  }
+
+  /** Opens one more thing that the transaction waits for; returns what settles it. */
+  #heldBack(): () => void {
+    const { ledger } = this.#options;
+    const transaction = this.#open();
+    ledger.open(transaction);
+    return () => ledger.settle(transaction);
   }
 
   #hold(change: TableChange, route: Route): void {

@@ -12,6 +12,7 @@ import { openReplicationStream } from '../postgres/replication-stream.ts';
 import { timelineAt } from '../postgres/timeline.ts';
 import { openState } from '../state/state.ts';
 import { Marks } from './backfill/marks.ts';
+import { openWatches } from './backfill/run.ts';
 import { runBackfills } from './backfill/runner.ts';
 import type { ForwardDelivery } from './delivery.ts';
 import { Holding } from './holding.ts';
@@ -200,6 +201,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
     // Its failure has ended the intake already; a query of its own on a dead connection must not keep the session.
     await within(UPKEEP_END_MS, upkeep);
   });
+  await openWatches(session, options.backfillPool);
   const backfills = runBackfills({ session, pool: options.backfillPool, signal: ended.signal, log });
   backfills.catch((error: unknown) => halt(toBanyanError(error, 'backfilling')));
   parts.defer(async () => {

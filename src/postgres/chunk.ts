@@ -9,6 +9,8 @@ import { toDatabaseError } from './sqlstate.ts';
 export interface ChunkTable {
   readonly schema: string;
   readonly name: string;
+  /** Its leaves are read with it. */
+  readonly partitioned?: boolean;
   /** Cells come in this order. */
   readonly columns: readonly string[];
   /** Unique and not null, with an index: order and position. */
@@ -103,7 +105,7 @@ async function read(client: pg.ClientBase, table: ChunkTable, selection: Selecti
     const { rows: facts } = await client.query<{ snapshot: string }>('select pg_current_snapshot()::text as snapshot');
     const snapshot = Snapshot.parse(facts[0]?.snapshot ?? '');
     await client.query({
-      text: `declare banyan_chunk no scroll cursor for select ${columns} from only ${qualifiedName(table)}${where} ${tail}`,
+      text: `declare banyan_chunk no scroll cursor for select ${columns} from ${table.partitioned === true ? '' : 'only '}${qualifiedName(table)}${where} ${tail}`,
       values: [...values],
     });
     const found = await fetchRows(client, limits);

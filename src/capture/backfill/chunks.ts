@@ -34,6 +34,7 @@ export interface ChunkSource {
 export interface ChunkPlace {
   readonly schema: string;
   readonly name: string;
+  readonly partitioned?: boolean;
 }
 
 /** What is asked for: the next rows behind a key, or the rows of some keys. */

@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import type { TransactionHeader } from '../../core/change.ts';
-import { BanyanError } from '../../core/errors.ts';
+import { BanyanError, toBanyanError } from '../../core/errors.ts';
 import { sleep } from '../../flow/supervise.ts';
 import { backfillEvent, type BackfillNote } from '../../mapping/backfill-event.ts';
 import { leavesOf } from '../../postgres/backfill-facts.ts';
@@ -12,6 +12,7 @@ import type { CatalogTable } from '../../postgres/table.ts';
 import type { BackfillRun } from '../../state/backfills.ts';
 import type { LiveSession } from '../upkeep.ts';
 import type { Shape } from './chunks.ts';
+import { sendKeys, type SendOptions } from './send.ts';
 import { backfillTable } from './table-backfill.ts';
 import { throttleReason } from './throttle.ts';
 import { TableWatch } from './watch.ts';
@@ -27,57 +28,114 @@ interface RunContext {
 }
 
 /**
- * One run of one table, from where it was to its end. Its watch begins before anything else: from then on no change of the table is overlooked, and what
- * was written before is waited for.
+ * One run of one table, from where it was to its end; of a paused one, only what the stream leaves to it. Its watch begins before anything else: from
+ * then on no change of the table is overlooked, and what was written before is waited for.
  */
 export async function performRun(run: BackfillRun, context: RunContext): Promise<void> {
-  const { session, pool, signal } = context;
+  const { session } = context;
+  const ended = new AbortController();
+  const signal = AbortSignal.any([context.signal, ended.signal]);
   const table = await tableOf(run, context);
+  const watch = watchOf(run, table, session);
+  const options = sending(run, { ...context, signal, table, watch });
+  const root = { schema: table.schema, name: table.name, partitioned: table.kind === 'partitioned' };
+  const moves = watch.moved.serve((keys) => sendKeys(keys, root, options), signal);
+  moves.catch(() => undefined);
+  try {
+    // Fails with the moves, whichever comes first; the moves themselves never end.
+    await Promise.race([moves, run.status === 'paused' ? moves : readAll(run, { ...context, signal, table, options })]);
+    session.watches.delete(table.oid);
+  } finally {
+    ended.abort();
+  }
+}
+
+/** The run is given up: nothing of the stream is kept for it any more. */
+export function closeWatch(run: BackfillRun, { factory, watches }: LiveSession): void {
+  for (const { table } of factory.captured) {
+    if (`${table.schema}.${table.name}` !== run.table) continue;
+    watches.get(table.oid)?.moved.giveUp();
+    watches.delete(table.oid);
+  }
+}
+
+/** Watches of the runs that have begun, before the stream brings the first change. */
+export async function openWatches(session: LiveSession, pool: pg.Pool): Promise<void> {
+  for (const run of await session.state.backfills.open()) {
+    if (run.startedAt === undefined) continue;
+    try {
+      watchOf(run, await tableOf(run, { session, pool }), session);
+    } catch (error) {
+      // The run itself will say so.
+      if (toBanyanError(error, 'opening a backfill').reaction === 'retry') throw error;
+    }
+  }
+}
+
+function watchOf(run: BackfillRun, table: CatalogTable, session: LiveSession): TableWatch {
   const key = keyOf(table);
   if (key.length === 0) {
     throw new BanyanError('preflight', `${run.table} can not be backfilled: it has no primary key`, {
       remedy: 'give it a primary key, or a replica identity index on columns that are not null',
     });
   }
-  const watch = new TableWatch(key.map(({ name }) => name));
-  session.watches.set(table.oid, watch);
-  try {
-    await writersGone(table, { ...context, run });
-    const parts = await planned(run, { ...context, table });
-    await backfillTable({
-      run,
-      parts,
-      source: {
-        pool,
-        marks: session.marks,
-        watch,
-        key,
-        where: run.where,
-        shape: () => shapeOf(table.oid, session),
-        onRepeat: (reason) => context.log.info({ table: run.table, run: run.id }, `reading a chunk again: ${reason}`),
-        signal,
-      },
-      feeding: {
-        dispatcher: session.dispatcher,
-        parking: session.parking,
-        counters: session.routes.countersOf(run.table),
-        table: run.table,
-        run: run.id,
-        signal,
-      },
-      advance: (step) => session.state.backfills.advance(run.id, step),
-      throttle: () => throttleReason(session, run.table),
-      onReason: async (reason) => session.state.backfills.setReason(run.id, reason),
-      signal,
-      log: context.log,
-    });
-    await complete(run, context);
-  } finally {
-    session.watches.delete(table.oid);
+  let watch = session.watches.get(table.oid);
+  if (watch === undefined) {
+    watch = new TableWatch(key.map(({ name }) => name));
+    session.watches.set(table.oid, watch);
   }
+  return watch;
 }
 
-async function tableOf(run: BackfillRun, { session, pool }: RunContext): Promise<CatalogTable> {
+function sending(
+  run: BackfillRun,
+  { session, pool, signal, log, table, watch }: RunContext & { table: CatalogTable; watch: TableWatch },
+): SendOptions {
+  return {
+    source: {
+      pool,
+      marks: session.marks,
+      watch,
+      key: keyOf(table),
+      where: run.where,
+      shape: () => shapeOf(table.oid, session),
+      onRepeat: (reason) => log.info({ table: run.table, run: run.id }, `reading a chunk again: ${reason}`),
+      signal,
+    },
+    feeding: {
+      dispatcher: session.dispatcher,
+      parking: session.parking,
+      counters: session.routes.countersOf(run.table),
+      table: run.table,
+      run: run.id,
+      signal,
+    },
+  };
+}
+
+async function readAll(
+  run: BackfillRun,
+  context: RunContext & { table: CatalogTable; options: SendOptions },
+): Promise<void> {
+  const { session, table, options, signal, log } = context;
+  await writersGone(table, { ...context, run });
+  await backfillTable({
+    ...options,
+    parts: await planned(run, context),
+    advance: (step) => session.state.backfills.advance(run.id, step),
+    throttle: () => throttleReason(session, run.table),
+    onReason: async (reason) => session.state.backfills.setReason(run.id, reason),
+    signal,
+    log,
+  });
+  await options.source.watch.moved.drained(signal);
+  await complete(run, context);
+}
+
+async function tableOf(
+  run: BackfillRun,
+  { session, pool }: Pick<RunContext, 'session' | 'pool'>,
+): Promise<CatalogTable> {
   const captured = session.factory.captured.find(({ table }) => `${table.schema}.${table.name}` === run.table);
   const [table] = captured === undefined ? [] : await loadTables(pool, [captured.table.oid]);
   if (table === undefined) {

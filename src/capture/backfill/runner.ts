@@ -5,7 +5,7 @@ import { toBanyanError } from '../../core/errors.ts';
 import { sleep } from '../../flow/supervise.ts';
 import type { BackfillRun } from '../../state/backfills.ts';
 import type { LiveSession } from '../upkeep.ts';
-import { performRun } from './run.ts';
+import { closeWatch, performRun } from './run.ts';
 
 /** Tables at a time: more would only wait for the same bus. */
 const TABLES_AT_ONCE = 2;
@@ -19,25 +19,39 @@ export interface BackfillOptions {
   readonly log: Logger;
 }
 
+interface Active {
+  readonly stop: AbortController;
+  readonly ended: Promise<void>;
+  readonly isPaused: boolean;
+}
+
 /** Performs the runs that state holds, and asks for those of the configuration. Resolves when the signal aborts; rejects with what must end the session. */
 export async function runBackfills(options: BackfillOptions): Promise<void> {
   const { session, signal } = options;
-  const active = new Map<number, { stop: AbortController; ended: Promise<void> }>();
+  const active = new Map<number, Active>();
   const failed = Promise.withResolvers<never>();
   failed.promise.catch(() => undefined);
   try {
     await askForConfigured(session);
     while (!signal.aborted) {
       const open = await session.state.backfills.open();
-      const wanted = new Map(open.filter(({ status }) => status !== 'paused').map((run) => [run.id, run]));
-      for (const [id, { stop }] of active) if (!wanted.has(id)) stop.abort();
+      // A paused run that has begun still owes what the stream leaves to it.
+      const wanted = new Map(
+        open
+          .filter(({ status, startedAt }) => status !== 'paused' || startedAt !== undefined)
+          .map((run) => [run.id, run]),
+      );
+      for (const [id, { stop, isPaused }] of active) {
+        const run = wanted.get(id);
+        if (run === undefined || (run.status === 'paused') !== isPaused) stop.abort();
+      }
       for (const [id, run] of wanted) {
-        if (active.has(id) || active.size >= TABLES_AT_ONCE) continue;
+        if (active.has(id) || (run.status !== 'paused' && reading(active) >= TABLES_AT_ONCE)) continue;
         const stop = new AbortController();
         const ended = attempt(run, { ...options, signal: AbortSignal.any([signal, stop.signal]) })
           .catch(failed.reject)
           .finally(() => active.delete(id));
-        active.set(id, { stop, ended });
+        active.set(id, { stop, ended, isPaused: run.status === 'paused' });
       }
       await Promise.race([sleep(LOOK_MS, signal), failed.promise]);
     }
@@ -47,6 +61,10 @@ export async function runBackfills(options: BackfillOptions): Promise<void> {
     for (const { stop } of active.values()) stop.abort();
     await Promise.allSettled([...active.values()].map(({ ended }) => ended));
   }
+}
+
+function reading(active: ReadonlyMap<number, Active>): number {
+  return [...active.values()].filter(({ isPaused }) => !isPaused).length;
 }
 
 /** Tables with `backfill: true` that never had a run. */
@@ -77,6 +95,7 @@ async function attempt(run: BackfillRun, options: BackfillOptions): Promise<void
         await sleep(RETRY_MS, signal).catch(() => undefined);
         return;
       default:
+        closeWatch(run, session);
         await session.state.backfills.move(run.id, 'failed', ['waiting', 'running'], failure.message);
     }
   }

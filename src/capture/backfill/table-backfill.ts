@@ -1,10 +1,10 @@
 import type { Logger } from 'pino';
 import { sleep } from '../../flow/supervise.ts';
 import type { ChunkLimits } from '../../postgres/chunk.ts';
-import type { BackfillPart, BackfillRun } from '../../state/backfills.ts';
-import { type ChunkPlace, type ChunkRequest, type ChunkSource, nextChunk, type ReadyChunk } from './chunks.ts';
-import { feed, type FeedOptions } from './feed.ts';
-import { indexesOf } from './watch.ts';
+import type { BackfillPart } from '../../state/backfills.ts';
+import { type ChunkPlace, type ChunkSource, nextChunk, type ReadyChunk } from './chunks.ts';
+import type { FeedOptions } from './feed.ts';
+import { sendChunk } from './send.ts';
 
 /** How long a chunk may take from its low mark to the last settled event; the next one gets as many rows as fit. */
 const CHUNK_SECONDS = 0.5;
@@ -14,7 +14,6 @@ const MIN_CHUNK_ROWS = 100;
 const LOOK_AGAIN_MS = 500;
 
 export interface TableBackfillOptions {
-  readonly run: BackfillRun;
   /** What is left, each with the relation that it is read from. */
   readonly parts: readonly { readonly part: BackfillPart; readonly place: ChunkPlace }[];
   readonly source: ChunkSource;
@@ -63,7 +62,7 @@ class PartReader {
         // Awaited when its turn comes; a failure before that ends this chunk first.
         next?.catch(() => undefined);
         ahead = next;
-        const rows = await this.#send(ready);
+        const rows = await sendChunk(ready, this.#place, this.#options);
         if (rows === undefined) {
           // Cut short: read again, and what was read ahead might not begin where that ends.
           await this.#drop(next);
@@ -85,34 +84,6 @@ class PartReader {
     const { source, signal } = this.#options;
     signal.throwIfAborted();
     return nextChunk(source, this.#place, { after, limits: { rows: this.#rows, bytes: MAX_CHUNK.bytes } });
-  }
-
-  /** Sends a chunk and what had to be read again of it; undefined: something spoiled it meanwhile. */
-  async #send(ready: ReadyChunk): Promise<number | undefined> {
-    const { source, feeding } = this.#options;
-    const sent = await feed(ready, feeding);
-    source.watch.forget(ready.window);
-    if (ready.window.spoiled !== undefined) {
-      source.onRepeat(ready.window.spoiled);
-      return undefined;
-    }
-    return sent + (await this.#sendUncovered(ready));
-  }
-
-  /** Rows that changed between the marks without an event that holds all of them. */
-  async #sendUncovered({ window, shape }: ReadyChunk): Promise<number> {
-    if (window.uncovered.length === 0) return 0;
-    const { source } = this.#options;
-    const indexes = indexesOf(
-      shape.relation,
-      source.key.map(({ name }) => name),
-    );
-    const keys = window.uncovered.map((row) => indexes.map((index) => row[index] ?? ''));
-    const request: ChunkRequest = { keys };
-    for (;;) {
-      const sent = await this.#send(await nextChunk(source, this.#place, request));
-      if (sent !== undefined) return sent;
-    }
   }
 
   async #drop(ahead: Promise<ReadyChunk> | undefined): Promise<void> {

@@ -1,5 +1,6 @@
 import type { RowChange, TableChange, Tuple } from '../../core/change.ts';
 import type { Mapper } from '../../mapping/mapper.ts';
+import { MovedRows } from './moved.ts';
 import { ChunkWindow, RecentCommits } from './window.ts';
 
 /** Between the cells of a row key: no text of PostgreSQL contains it. */
@@ -8,6 +9,7 @@ const SEPARATOR = '\u0000';
 /** The stream as a backfill of one table sees it: told of every change of the table, in its turn, before the change goes on. */
 export class TableWatch {
   readonly recent = new RecentCommits();
+  readonly moved = new MovedRows();
   readonly #windows = new Set<ChunkWindow>();
   readonly #keyColumns: readonly string[];
   #indexes: readonly number[] = [];
@@ -30,9 +32,9 @@ export class TableWatch {
     this.#windows.delete(window);
   }
 
-  note(change: TableChange, mappers: readonly Mapper[]): void {
+  /** @param hold keeps the stream's position before this change, until what it returns is called */
+  note(change: TableChange, mappers: readonly Mapper[], hold: () => () => void): void {
     this.recent.add(change.transaction.xid);
-    if (this.#windows.size === 0) return;
     if (change.operation === 'truncate') {
       this.spoil('its table was truncated');
       return;
@@ -40,9 +42,17 @@ export class TableWatch {
     if (change.relation !== this.#relation) this.#reshape(change.relation);
     const covered = change.operation === 'delete' || coveredBy(change, mappers);
     const { old, new: row } = change;
-    if (row !== undefined) this.#touch(rowKey(row, this.#indexes, old), covered);
-    // What was under the old key is gone: nothing is missing of it.
-    if (old !== undefined) this.#touch(rowKey(old, this.#indexes), row === undefined || covered);
+    const key = row === undefined ? undefined : rowKey(row, this.#indexes, old);
+    const oldKey = old === undefined ? key : rowKey(old, this.#indexes);
+    if (key !== undefined) this.#touch(key, covered);
+    if (oldKey === undefined || oldKey === key) return;
+    // What was under the old key is gone: nothing is missing of it there.
+    this.#touch(oldKey, true);
+    if (row === undefined || covered) return;
+    this.moved.add(
+      this.#indexes.map((index) => (row[index] === undefined ? old?.[index] : row[index]) ?? ''),
+      hold(),
+    );
   }
 
   spoil(reason: string): void {
