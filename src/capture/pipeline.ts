@@ -135,9 +135,9 @@ class Intake implements TransactionMarks {
     if (route === undefined) return;
     route.counters[change.operation] += 1;
     this.#options.progress.changes += 1;
-    if (this.#options.watches.size > 0) {
-      this.#options.watches.get(change.relation.oid)?.note(change, route.mappers, () => this.#heldBack());
-    }
+    const { watches } = this.#options;
+    const watch = watches.size > 0 ? watches.get(change.relation.oid) : undefined;
+    watch?.note(change, route.mappers, () => this.#heldBack());
     if (this.#options.routes.heldReason(route.table) !== undefined) {
       this.#hold(change, route);
       return;
@@ -147,6 +147,19 @@ class Intake implements TransactionMarks {
       return;
     }
     for (const mapper of route.mappers) this.#deliver(change, { route, mapper });
+    if (watch?.readsChanges === true && change.operation !== 'truncate') {
+      this.#alsoRead(change, { route, run: watch.run });
+    }
+  }
+
+  /** For a table without a key: a row that a backfill could not find again is sent as it is now, where the change itself does not say all of it. */
+  #alsoRead(change: RowChange, { route, run }: { route: Route; run: number }): void {
+    if (change.new === undefined) return;
+    const row = change.new.map((cell, index) => (cell === undefined ? change.old?.[index] : cell));
+    const read: RowChange = { ...change, operation: 'read', new: row, old: undefined, oldKind: undefined, run };
+    for (const mapper of route.mappers) {
+      if (mapper.takesReads && !mapper.isPlain) this.#deliver(read, { route, mapper });
+    }
   }
 
   /** The slow path of a change with values to read again. */

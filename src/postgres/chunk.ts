@@ -13,7 +13,7 @@ export interface ChunkTable {
   readonly partitioned?: boolean;
   /** Cells come in this order. */
   readonly columns: readonly string[];
-  /** Unique and not null, with an index: order and position. */
+  /** Unique and not null, with an index: order and position. Empty: none, and the table is read in its physical order, by ctid. */
   readonly key: readonly { readonly name: string; readonly typeName: string }[];
 }
 
@@ -31,6 +31,8 @@ export interface Chunk {
   readonly last: readonly string[] | undefined;
   /** Nothing comes after. */
   readonly atEnd: boolean;
+  /** Of a table that is read by ctid: positions mean nothing in another file. */
+  readonly filenode: number | undefined;
 }
 
 export interface ChunkRequest {
@@ -51,15 +53,19 @@ const MAX_FETCH = 5_000;
  */
 export function readChunk(client: pg.ClientBase, table: ChunkTable, request: ChunkRequest): Promise<Chunk> {
   const { after, limits, where } = request;
+  const byPosition = table.key.length === 0;
   const names = table.key.map(({ name }) => quoteIdentifier(name)).join(', ');
   const conditions = [
     ...(where === undefined ? [] : [`(${where}\n)`]),
-    ...(after === undefined ? [] : [`(${names}) > (${table.key.map(castParameter).join(', ')})`]),
+    ...(after === undefined
+      ? []
+      : [byPosition ? 'ctid > $1::text::tid' : `(${names}) > (${table.key.map(castParameter).join(', ')})`]),
   ];
   return read(client, table, {
     conditions,
     values: after ?? [],
-    tail: `order by ${names} limit ${limits.rows}`,
+    // Sorting by ctid would sort the whole rest of the table: a scan by ranges of it comes in order already.
+    tail: byPosition ? `limit ${limits.rows}` : `order by ${names} limit ${limits.rows}`,
     limits,
   });
 }
@@ -97,20 +103,25 @@ interface Selection {
 
 async function read(client: pg.ClientBase, table: ChunkTable, selection: Selection): Promise<Chunk> {
   const { conditions, values, tail, limits } = selection;
-  const columns = table.columns.map(quoteIdentifier).join(', ');
+  const byPosition = table.key.length === 0;
+  const columns = [...table.columns.map(quoteIdentifier), ...(byPosition ? ['ctid'] : [])].join(', ');
   const where = conditions.length === 0 ? '' : ` where ${conditions.join(' and ')}`;
   try {
     await client.query('begin isolation level repeatable read read only');
     // Also fixes the snapshot: the cursor reads under the same one.
     const { rows: facts } = await client.query<{ snapshot: string }>('select pg_current_snapshot()::text as snapshot');
     const snapshot = Snapshot.parse(facts[0]?.snapshot ?? '');
+    if (byPosition) await client.query(IN_PHYSICAL_ORDER);
     await client.query({
       text: `declare banyan_chunk no scroll cursor for select ${columns} from ${table.partitioned === true ? '' : 'only '}${qualifiedName(table)}${where} ${tail}`,
       values: [...values],
     });
     const found = await fetchRows(client, limits);
+    // Behind the cursor, whose lock keeps the file as it is.
+    const filenode = byPosition ? await filenodeOf(client, table) : undefined;
     await client.query('commit');
-    return { snapshot, ...found, last: lastKey(found.rows.at(-1), table) };
+    const last = byPosition ? lastPosition(found.rows) : lastKey(found.rows.at(-1), table);
+    return { snapshot, ...found, last, filenode };
   } catch (error) {
     await client.query('rollback').catch(() => undefined);
     throw toDatabaseError(error, `reading a chunk of ${table.schema}.${table.name}`);
@@ -137,6 +148,24 @@ async function fetchRows(client: pg.ClientBase, limits: ChunkLimits) {
     const fitting = Math.ceil((limits.bytes - bytes) / 2 / Math.max(1, perRow));
     size = Math.max(1, Math.min(MAX_FETCH, size * 4, fitting, limits.rows - rows.length));
   }
+}
+
+/** A scan of all pages may begin anywhere, with others; and one that filters by ctid would read all that is behind us again. */
+const IN_PHYSICAL_ORDER = 'set local synchronize_seqscans = off; set local enable_seqscan = off';
+
+async function filenodeOf(client: pg.ClientBase, table: ChunkTable): Promise<number> {
+  const { rows } = await client.query<{ filenode: number }>(
+    'select pg_relation_filenode($1::text::regclass)::int8::float8 as filenode',
+    [qualifiedName(table)],
+  );
+  return rows[0]?.filenode ?? 0;
+}
+
+/** Takes the ctid off every row. */
+function lastPosition(rows: Cell[][]): readonly string[] | undefined {
+  let last: Cell;
+  for (const row of rows) last = row.pop();
+  return typeof last === 'string' ? [last] : undefined;
 }
 
 function lastKey(row: readonly Cell[] | undefined, table: ChunkTable): readonly string[] | undefined {

@@ -57,6 +57,8 @@ export interface BackfillStore {
     run: number,
     step: { part: number; cursor: readonly string[] | undefined; done: boolean; rows: number },
   ): Promise<void>;
+  /** The part is to be read from its beginning, in another file. */
+  restartPart(run: number, step: { part: number; filenode: number }): Promise<void>;
   /** Only from the given states; whether it was in one of them. */
   move(run: number, to: BackfillStatus, from: readonly BackfillStatus[], reason?: string): Promise<boolean>;
   /** Writes only where it differs. */
@@ -163,6 +165,15 @@ export function backfillStore(scope: StateScope): BackfillStore {
          )
          update {backfill_part} p set cursor = $4, done = $5 from run where p.run = run.id and p.number = $3`,
         [connector, run, part, cursor === undefined ? null : scope.storableJson(JSON.stringify(cursor)), done, rows],
+      );
+    },
+
+    async restartPart(run, { part, filenode }) {
+      await queryState(
+        scope,
+        `update {backfill_part} set cursor = null, filenode = $4::int8::oid
+         where run = (select id from {backfill_run} where connector = $1 and id = $2) and number = $3`,
+        [connector, run, part, filenode],
       );
     },
 

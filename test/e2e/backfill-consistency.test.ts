@@ -21,6 +21,7 @@ test.each([14, 18] as const)(
     try {
       const url = await server.createDatabase('churn');
       const pool = new pg.Pool({ connectionString: url, max: 2 });
+      pool.on('error', () => undefined);
       await pool.query(CHURN_SCHEMA);
       await fillChurn(url, ROWS);
       await using bus = await closable();
@@ -43,7 +44,7 @@ test.each([14, 18] as const)(
       const state = () => readState({ pool, connector: 'churn', schema: 'banyan' });
       const allCompleted = async (from: number) => {
         const runs = await (await state()).backfills.latest();
-        return runs.length === 3 && runs.every(({ status, id }) => status === 'completed' && id >= from);
+        return runs.length === 4 && runs.every(({ status, id }) => status === 'completed' && id >= from);
       };
       for (let kill = 0; kill < KILLS; kill += 1) {
         await using worker = await spawnWorker(config);
@@ -56,15 +57,17 @@ test.each([14, 18] as const)(
         `a backfill never ended; ${details.length} events; the worker logged:\n${worker.log().slice(-3_000)}`;
       await eventually(() => allCompleted(1), incomplete, { timeoutMs: 90_000 });
       await churn.stop();
-      // Changes that `picky` does not publish are the next run's, and what it does not send is gone.
+      // Changes that these do not publish are the next run's, and what it does not send is gone.
       const { requests } = await state();
-      const id = await requests.insert({
-        command: 'backfill',
-        arguments: { action: 'start', table: 'public.picky' },
-        requestedBy: 'test',
-      });
-      const answer = await requests.await(id, { timeoutMs: 20_000, signal: AbortSignal.timeout(30_000) });
-      expect(answer.status).toBe('finished');
+      for (const table of ['public.picky', 'public.keyless']) {
+        const id = await requests.insert({
+          command: 'backfill',
+          arguments: { action: 'start', table },
+          requestedBy: 'test',
+        });
+        const answer = await requests.await(id, { timeoutMs: 20_000, signal: AbortSignal.timeout(30_000) });
+        expect(answer.status).toBe('finished');
+      }
       await eventually(async () => (await (await state()).backfills.open()).length === 0, incomplete, {
         timeoutMs: 60_000,
       });
@@ -77,7 +80,7 @@ test.each([14, 18] as const)(
       for (const detail of shuffled([...details, ...details.filter(() => Math.random() < 0.3)])) {
         consumer.apply(JSON.parse(detail) as Detail);
       }
-      for (const table of ['plain', 'picky', 'small']) {
+      for (const table of ['plain', 'picky', 'small', 'keyless']) {
         expect({ table, ...(await difference(pool, table, consumer)) }).toEqual({ table, missing: [], extra: [] });
       }
       await pool.end();

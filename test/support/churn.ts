@@ -11,6 +11,8 @@ export const CHURN_SCHEMA = ['plain', 'picky', 'small']
     ) => `create table ${table} (id int primary key, version int not null, note text, price numeric(12,2), big text);
       alter table ${table} alter big set storage external;`,
   )
+  .concat(`create table keyless (id int, version int not null, note text, price numeric(12,2), big text);
+    alter table keyless replica identity full; alter table keyless alter big set storage external;`)
   .join('\n');
 
 export const CHURN_CAPTURE = [
@@ -25,12 +27,21 @@ export const CHURN_CAPTURE = [
     ],
   },
   { table: 'public.small', backfill: true },
+  {
+    table: 'public.keyless',
+    backfill: true,
+    emit: [
+      { on: 'read', detailType: 'KeylessImported' },
+      { on: ['insert', 'delete'], detailType: 'KeylessChanged' },
+      { on: 'update', when: 'row.version % 3 != 0', detailType: 'KeylessChanged' },
+    ],
+  },
 ];
 
 export async function fillChurn(url: string, rows: number): Promise<void> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
-  for (const [table, count] of Object.entries({ plain: rows, picky: rows, small: 200 })) {
+  for (const [table, count] of Object.entries({ plain: rows, picky: rows, keyless: rows, small: 200 })) {
     await client.query(`insert into ${table}
       select n, 0, 'row ' || n, n * 1.5, case when n % 3 = 0 then repeat(md5(n::text), 90) end from generate_series(1, ${count}) n`);
   }
@@ -79,7 +90,7 @@ export function startChurn(url: string, { writers, rows }: { writers: number; ro
 function statement(rows: number): string {
   const kind = Math.random();
   if (kind < 0.01) return 'truncate small';
-  const table = kind < 0.05 ? 'small' : kind < 0.5 ? 'plain' : 'picky';
+  const table = kind < 0.05 ? 'small' : kind < 0.4 ? 'plain' : kind < 0.7 ? 'picky' : 'keyless';
   const id = 1 + Math.floor(Math.random() * rows);
   const other = 1 + Math.floor(Math.random() * rows * 1.2);
   const text = Math.random().toString(36);

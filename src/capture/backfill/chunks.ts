@@ -4,7 +4,7 @@ import { sleep } from '../../flow/supervise.ts';
 import type { Mapper } from '../../mapping/mapper.ts';
 import { type Chunk, type ChunkLimits, type ChunkTable, readChunk, readKeys } from '../../postgres/chunk.ts';
 import type { Marks } from './marks.ts';
-import { indexesOf, rowKey, type TableWatch } from './watch.ts';
+import { keyIndexes, rowKey, type TableWatch } from './watch.ts';
 import type { ChunkWindow } from './window.ts';
 
 /** Before a chunk is read again. */
@@ -120,7 +120,7 @@ async function withReader<T>(pool: pg.Pool, read: (client: pg.PoolClient) => Pro
 }
 
 function byKey(rows: readonly Tuple[], relation: Relation, key: ChunkTable['key']): Map<string, Tuple> {
-  const indexes = indexesOf(
+  const indexes = keyIndexes(
     relation,
     key.map(({ name }) => name),
   );

@@ -5,6 +5,7 @@ import { BanyanError, toBanyanError } from '../../core/errors.ts';
 import { sleep } from '../../flow/supervise.ts';
 import { backfillEvent, type BackfillNote } from '../../mapping/backfill-event.ts';
 import { leavesOf } from '../../postgres/backfill-facts.ts';
+import { qualifiedName } from '../../postgres/identifier.ts';
 import { catalogRelation } from '../../postgres/catalog-relation.ts';
 import { loadTables } from '../../postgres/catalog.ts';
 import { describeWriter, writersOf } from '../../postgres/writers.ts';
@@ -74,14 +75,21 @@ export async function openWatches(session: LiveSession, pool: pg.Pool): Promise<
 
 function watchOf(run: BackfillRun, table: CatalogTable, session: LiveSession): TableWatch {
   const key = keyOf(table);
-  if (key.length === 0) {
-    throw new BanyanError('preflight', `${run.table} can not be backfilled: it has no primary key`, {
-      remedy: 'give it a primary key, or a replica identity index on columns that are not null',
-    });
+  if (key.length === 0 && table.replicaIdentity !== 'full') {
+    throw new BanyanError(
+      'preflight',
+      `${run.table} can not be backfilled: nothing in the stream tells its rows apart`,
+      {
+        remedy: `give it a primary key, or: alter table ${qualifiedName(table)} replica identity full;`,
+      },
+    );
   }
   let watch = session.watches.get(table.oid);
-  if (watch === undefined) {
-    watch = new TableWatch(key.map(({ name }) => name));
+  if (watch?.run !== run.id) {
+    watch = new TableWatch(
+      run.id,
+      key.map(({ name }) => name),
+    );
     session.watches.set(table.oid, watch);
   }
   return watch;
@@ -123,6 +131,7 @@ async function readAll(
     ...options,
     parts: await planned(run, context),
     advance: (step) => session.state.backfills.advance(run.id, step),
+    restart: (part, filenode) => session.state.backfills.restartPart(run.id, { part, filenode }),
     throttle: () => throttleReason(session, run.table),
     onReason: async (reason) => session.state.backfills.setReason(run.id, reason),
     signal,
@@ -205,7 +214,7 @@ async function planned(run: BackfillRun, context: RunContext & { table: CatalogT
         number,
         oid: leaf.oid,
         relation: `${leaf.schema}.${leaf.name}`,
-        filenode: undefined,
+        filenode: keyOf(table).length === 0 ? leaf.filenode : undefined,
       })),
       rowsEstimated: run.where === undefined ? estimates.reduce((sum, rows) => sum + rows, 0) : undefined,
     });

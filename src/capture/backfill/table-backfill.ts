@@ -25,6 +25,8 @@ export interface TableBackfillOptions {
     done: boolean;
     rows: number;
   }) => Promise<void>;
+  /** The part's file is another one: its positions mean nothing any more. */
+  readonly restart: (part: number, filenode: number) => Promise<void>;
   /** Why the next chunk has to wait; looked at again a little later. */
   readonly throttle: () => string | undefined;
   readonly onReason: (reason: string | undefined) => Promise<void>;
@@ -51,13 +53,23 @@ class PartReader {
   }
 
   async run(): Promise<void> {
-    let cursor = this.#part.cursor;
+    const { source, restart, log } = this.#options;
+    let { cursor, filenode } = this.#part;
     let ahead: Promise<ReadyChunk> | undefined;
     try {
       for (;;) {
         const started = performance.now();
         const ready = await (ahead ?? this.#read(cursor));
         const { chunk } = ready;
+        if (chunk.filenode !== undefined && chunk.filenode !== filenode) {
+          source.watch.forget(ready.window);
+          log.info({ relation: this.#part.relation }, 'the table was rewritten: reading it from its beginning again');
+          filenode = chunk.filenode;
+          await restart(this.#part.number, chunk.filenode);
+          cursor = undefined;
+          ahead = undefined;
+          continue;
+        }
         const next = chunk.atEnd ? undefined : this.#read(chunk.last);
         // Awaited when its turn comes; a failure before that ends this chunk first.
         next?.catch(() => undefined);

@@ -12,12 +12,20 @@ export class TableWatch {
   readonly moved = new MovedRows();
   readonly #windows = new Set<ChunkWindow>();
   readonly #keyColumns: readonly string[];
+  /** Number of the run. */
+  readonly run: number;
   #indexes: readonly number[] = [];
   #relation: TableChange['relation'] | undefined;
 
-  /** @param keyColumns what tells rows apart in the stream: columns of the replica identity */
-  constructor(keyColumns: readonly string[]) {
+  /** @param keyColumns what tells rows apart in the stream: columns of the replica identity; none: all columns together */
+  constructor(run: number, keyColumns: readonly string[]) {
+    this.run = run;
     this.#keyColumns = keyColumns;
+  }
+
+  /** A row that changed without a whole event can not be found again: its change is a read itself. */
+  get readsChanges(): boolean {
+    return this.#keyColumns.length === 0;
   }
 
   /** Window of a chunk whose low mark is to be set. */
@@ -40,7 +48,7 @@ export class TableWatch {
       return;
     }
     if (change.relation !== this.#relation) this.#reshape(change.relation);
-    const covered = change.operation === 'delete' || coveredBy(change, mappers);
+    const covered = this.readsChanges || change.operation === 'delete' || coveredBy(change, mappers);
     const { old, new: row } = change;
     const key = row === undefined ? undefined : rowKey(row, this.#indexes, old);
     const oldKey = old === undefined ? key : rowKey(old, this.#indexes);
@@ -65,9 +73,14 @@ export class TableWatch {
 
   #reshape(relation: TableChange['relation']): void {
     this.#relation = relation;
-    this.#indexes = indexesOf(relation, this.#keyColumns);
+    this.#indexes = keyIndexes(relation, this.#keyColumns);
     if (this.#indexes.includes(-1)) this.spoil('a key column of its table is gone');
   }
+}
+
+/** Of the key's columns, or of all where there is no key. */
+export function keyIndexes(relation: TableChange['relation'], keyColumns: readonly string[]): readonly number[] {
+  return keyColumns.length === 0 ? [...relation.columns.keys()] : indexesOf(relation, keyColumns);
 }
 
 export function indexesOf(
