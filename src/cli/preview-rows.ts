@@ -9,13 +9,16 @@ import { sqlStateOf, toDatabaseError } from '../postgres/sqlstate.ts';
 import type { CatalogTable } from '../postgres/table.ts';
 import { catalogRelation, publishedColumns } from '../postgres/catalog-relation.ts';
 
-export type PreviewOperation = 'insert' | 'update' | 'delete';
+/** read: as a backfill finds it. */
+export type PreviewOperation = 'insert' | 'update' | 'delete' | 'read';
 
 export interface ReadOptions {
   readonly limit: number;
   readonly where: string | undefined;
   readonly set: ReadonlyMap<string, string | null>;
   readonly versionNumber: number;
+  /** Percentage of the table's pages, chosen at random, that the rows are taken from; undefined: its first rows. */
+  readonly samplePercent?: number | undefined;
 }
 
 export interface PreviewRows {
@@ -39,9 +42,10 @@ export async function readRows(client: pg.ClientBase, table: CatalogTable, optio
         `select ${columns.map(({ name }) => quoteIdentifier(name)).join(', ')}`,
         // Rows of child tables arrive under the children's names; those of partitions under the root's.
         `from ${table.kind === 'partitioned' ? '' : 'only '}${qualifiedName(table)}`,
+        ...(options.samplePercent === undefined ? [] : [`tablesample system (${options.samplePercent})`]),
         // The line end keeps a comment in the condition from eating what follows.
         ...(options.where === undefined ? [] : [`where (${options.where}\n)`]),
-        ...(table.primaryKey.length === 0 ? [] : [`order by ${table.primaryKey.map(quoteIdentifier).join(', ')}`]),
+        ...orderOf(table, options),
         `limit ${options.limit}`,
       ].join('\n'),
       rowMode: 'array',
@@ -53,6 +57,11 @@ export async function readRows(client: pg.ClientBase, table: CatalogTable, optio
   } catch (error) {
     throw readError(error, table, options);
   }
+}
+
+function orderOf({ primaryKey }: CatalogTable, { samplePercent }: ReadOptions): string[] {
+  if (samplePercent !== undefined) return ['order by random()'];
+  return primaryKey.length === 0 ? [] : [`order by ${primaryKey.map(quoteIdentifier).join(', ')}`];
 }
 
 /** Asks the server for each new value whether it is one of the column's type, and how it writes it. */
@@ -115,10 +124,10 @@ function unknownColumn(name: string, table: CatalogTable): BanyanError {
 }
 
 /** The server's words about the caller's own condition are what the caller needs; it wrote it. */
-function readError(error: unknown, table: CatalogTable, options: ReadOptions): BanyanError {
+export function readError(error: unknown, table: CatalogTable, options: Pick<ReadOptions, 'where'>): BanyanError {
   if (error instanceof BanyanError) return error;
   const code = sqlStateOf(error) ?? '';
-  if (options.where !== undefined && error instanceof Error && /^(42|22|25006)/.test(code) && code !== '42501') {
+  if (options.where !== undefined && error instanceof Error && /^(42|22|25006|08P01)/.test(code) && code !== '42501') {
     return new BanyanError('usage', `--where is no condition over ${displayName(table)}: ${error.message}`, {
       cause: error,
       code,
@@ -152,6 +161,9 @@ export function changesOf(
     row.map((cell, index) => (relation.columns[index]?.inIdentity === true ? cell : undefined));
   return found.rows.map((row, ordinal) => {
     const place = { relation, transaction, ordinal };
+    // Nobody's run: ids of a preview only show their form.
+    if (options.operation === 'read')
+      return { ...place, operation: 'read', new: row, old: undefined, oldKind: undefined, run: 0 };
     if (options.operation === 'insert')
       return { ...place, operation: 'insert', new: row, old: undefined, oldKind: undefined };
     const next = row.map((cell, index) => (found.changed.has(index) ? (found.changed.get(index) ?? null) : cell));

@@ -1,22 +1,14 @@
-import type { MappingFiles } from '../capture/mappers.ts';
-import type { LoadedConfig } from '../config/load.ts';
 import type { RowChange } from '../core/change.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
-import { type Event, eventRange } from '../core/event.ts';
-import { nearest } from '../core/nearest.ts';
-import type { CompileOptions } from '../mapping/compile-rule.ts';
-import { compileMapper } from '../mapping/compile.ts';
-import { loadContracts } from '../mapping/contract.ts';
+import type { Event } from '../core/event.ts';
 import type { Mapper } from '../mapping/mapper.ts';
-import { loadTransforms } from '../mapping/transform.ts';
-import { type ResolvedTables, resolveTables } from '../postgres/catalog.ts';
+import type { ResolvedTables } from '../postgres/catalog.ts';
 import { withClient } from '../postgres/connection.ts';
-import { displayName, matchesPart, parseTableName } from '../postgres/identifier.ts';
-import { readServerFacts } from '../postgres/server.ts';
+import { displayName } from '../postgres/identifier.ts';
 import type { CatalogTable } from '../postgres/table.ts';
-import { TypeCatalog } from '../postgres/type-catalog.ts';
 import { connectionOf } from '../worker.ts';
-import { catalogRelation, publishedColumns } from '../postgres/catalog-relation.ts';
+import { publishedColumns } from '../postgres/catalog-relation.ts';
+import { loadMappingFiles, openTable, STATEMENT_TIMEOUT_MS } from './captured-table.ts';
 import { type CommandContext, ExitCode, loadFor } from './context.ts';
 import { count, type Output } from './output.ts';
 import { changesOf, type PreviewOperation, type PreviewRows, readRows } from './preview-rows.ts';
@@ -31,102 +23,22 @@ export interface PreviewOptions {
   readonly set: ReadonlyMap<string, string | null>;
 }
 
-/** A transaction that may not write, and may not run for long either. */
-const STATEMENT_TIMEOUT_MS = 15_000;
-
 /** Reads rows and prints what the worker's own mappers make of them. */
 export async function preview(options: PreviewOptions, context: CommandContext): Promise<ExitCode> {
   if (options.set.size > 0 && options.operation !== 'update') {
     throw new BanyanError('usage', '--set changes values, which only an update does', { remedy: 'add --op update' });
   }
   const loaded = await loadFor(context);
-  const { config, directory } = loaded;
-  const files = {
-    transforms: await loadTransforms(config.capture, directory),
-    contracts: await loadContracts(config.capture, directory),
-  };
-  const settings = { ...connectionOf(config), statementTimeoutMs: STATEMENT_TIMEOUT_MS };
+  const files = await loadMappingFiles(loaded);
+  const settings = { ...connectionOf(loaded.config), statementTimeoutMs: STATEMENT_TIMEOUT_MS };
   return withClient(settings, async (client) => {
-    const { versionNumber } = await readServerFacts(client);
-    const resolved = await resolveTables(client, config.capture, { stateSchema: config.state.schema });
-    const table = tableNamed(options.table, resolved);
-    const types = await TypeCatalog.load(client);
-    const mappers = mappersFor(table, { loaded, files, resolved, types, versionNumber });
+    const { table, mappers, resolved, versionNumber } = await openTable(client, options.table, { loaded, files });
     const rows = await readRows(client, table, { ...options, versionNumber });
     const changes = changesOf(rows, table, { ...options, versionNumber });
     if (options.set.size > 0)
       printChanged(rows, { table, output: context.output, versionNumber, hidden: hiddenColumns(table, resolved) });
     return print(changes, { mappers, output: context.output, table, options });
   });
-}
-
-function tableNamed(name: string, { tables }: ResolvedTables): CatalogTable {
-  const wanted = parseTableName(name.includes('.') ? name : `*.${name}`);
-  const found = tables.filter(
-    (table) => matchesPart(wanted.schema, table.schema) && matchesPart(wanted.name, table.name),
-  );
-  const [table] = found;
-  if (table !== undefined && found.length === 1) return table;
-  if (table !== undefined) {
-    throw new BanyanError('usage', `${name} is more than one captured table`, {
-      remedy: `name one of ${found.map(displayName).slice(0, 10).join(', ')}`,
-    });
-  }
-  const near = nearest(
-    name,
-    tables.flatMap((candidate) => [displayName(candidate), candidate.name]),
-  );
-  throw new BanyanError('usage', `no entry of \`capture\` takes a table ${name}`, {
-    remedy:
-      near === undefined
-        ? `captured are ${tables.map(displayName).slice(0, 10).join(', ') || 'no tables: see `banyan check`'}`
-        : `did you mean ${near}?`,
-  });
-}
-
-function mappersFor(
-  table: CatalogTable,
-  parts: {
-    loaded: LoadedConfig;
-    files: MappingFiles;
-    resolved: ResolvedTables;
-    types: TypeCatalog;
-    versionNumber: number;
-  },
-): Mapper[] {
-  const { config } = parts.loaded;
-  const relation = catalogRelation(table, parts.versionNumber);
-  return parts.resolved.entries
-    .filter(({ tables }) => tables.some(({ oid }) => oid === table.oid))
-    .map(({ index, entry }, position, own) =>
-      compileForPreview({
-        name: config.name,
-        entry,
-        entryIndex: index,
-        relation,
-        primaryKey: table.primaryKey,
-        types: parts.types,
-        maskKey: config.maskKey,
-        // Where a row stands in the WAL is not known: ids and sequences of a preview only show their form.
-        identity: { systemId: '0', epoch: 0 },
-        range: eventRange(position, own.length),
-        transform: entry.transform === undefined ? undefined : parts.files.transforms.get(entry.transform),
-        contracts: parts.files.contracts,
-      }),
-    );
-}
-
-/** What the mapping lacks is to be mended before anything runs: nothing of it is parked or held yet. */
-function compileForPreview(options: CompileOptions): Mapper {
-  try {
-    return compileMapper(options);
-  } catch (error) {
-    if (!(error instanceof BanyanError)) throw error;
-    throw new BanyanError('config', error.message, {
-      cause: error,
-      remedy: 'mend the configuration; `banyan check` lists everything that does not fit, each with what to do',
-    });
-  }
 }
 
 /** Columns that an entry excludes or masks: their values are not for the screen either. */

@@ -174,6 +174,30 @@ function addFirstSteps(program: Command, registration: Registration): void {
 
 function addOperation(program: Command, registration: Registration): void {
   program.commandsGroup('Operation:');
+  command(program, 'backfill', {
+    description: 'turn rows that are already there into events; without a table: how far the last ones are',
+    registration,
+    run: async ([table], options, context) =>
+      (await import('./backfill.ts')).backfill(
+        {
+          table: table as string | undefined,
+          where: options['where'] as string | undefined,
+          dryRun: options['dryRun'] === true,
+          pause: options['pause'] === true,
+          resume: options['resume'] === true,
+          restart: options['restart'] === true,
+          timeoutMs: (options['timeout'] as number) * 1_000,
+        },
+        context,
+      ),
+  })
+    .argument('[table]', 'schema.table, quoted as in SQL')
+    .option('--where <sql>', 'only these rows: a condition over the columns')
+    .option('--dry-run', 'only say how many rows, events and requests, at what cost; needs no worker')
+    .option('--pause', 'stop the run of this table for a while')
+    .option('--resume', 'go on where a paused or failed run was')
+    .option('--restart', 'give up the open run and begin anew, with the same --where unless another is given')
+    .option('--timeout <seconds>', 'how long to wait for the worker’s answer', whole, 30);
   const letters = program
     .command('dead-letters')
     .description('events that were set aside: list, show, redrive, discard');

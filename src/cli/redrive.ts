@@ -1,10 +1,10 @@
 import { BanyanError } from '../core/errors.ts';
 import type { RedriveReport } from '../capture/redrive-task.ts';
 import type { DeadLetterStore } from '../state/dead-letters.ts';
+import { answerOf } from './answer.ts';
 import { type CommandContext, ExitCode, loadFor } from './context.ts';
 import { count, type Output } from './output.ts';
 import { chosen, requester, type Selection } from './selection.ts';
-import { shutdownOnSignal } from './signals.ts';
 import { withState } from './with-state.ts';
 
 export interface RedriveCommand extends Selection {
@@ -26,34 +26,18 @@ export async function redriveDeadLetters(options: RedriveCommand, context: Comma
       else output.line(`asked the worker (request ${id}); \`banyan dead-letters list\` shows what is left`);
       return ExitCode.ok;
     }
-    using shutdown = shutdownOnSignal();
-    const progress = showProgress(output);
-    try {
-      const outcome = await requests.await(id, { timeoutMs: options.timeoutMs, signal: shutdown.signal });
-      progress.end();
-      switch (outcome.status) {
-        case 'finished':
-          return report(outcome.result as RedriveReport, output);
-        case 'failed':
-          throw new BanyanError('unknown', `the redrive failed: ${outcome.error}`, {
-            remedy: 'the worker’s log says more; what was not sent stays parked',
-          });
-        case 'unclaimed':
-          throw new BanyanError(
-            'slot-in-use',
-            `no worker took the request within ${options.timeoutMs / 1_000} s; it is withdrawn`,
-            {
-              remedy: 'is `banyan run` up, and neither halted nor standing by? its /readyz says so',
-            },
-          );
-        default:
-          if (output.json) output.value({ request: id, status: 'running' });
-          else
-            output.line(`the worker is still at it (request ${id}); \`banyan dead-letters list\` shows what is left`);
-          return ExitCode.ok;
-      }
-    } finally {
-      progress.end();
+    const outcome = await answerOf(id, requests, { timeoutMs: options.timeoutMs, output });
+    switch (outcome.status) {
+      case 'finished':
+        return report(outcome.result as RedriveReport, output);
+      case 'failed':
+        throw new BanyanError('unknown', `the redrive failed: ${outcome.error}`, {
+          remedy: 'the worker’s log says more; what was not sent stays parked',
+        });
+      default:
+        if (output.json) output.value({ request: id, status: 'running' });
+        else output.line(`the worker is still at it (request ${id}); \`banyan dead-letters list\` shows what is left`);
+        return ExitCode.ok;
     }
   });
 }
@@ -88,19 +72,4 @@ function report(result: RedriveReport, output: Output): ExitCode {
     output.line(`  still parked: ${group}${letter === undefined ? '' : `, at letter ${letter}`}: ${reason}`);
   }
   return exitCode;
-}
-
-/** A line that grows while a person waits; nothing where nobody looks. */
-function showProgress(output: Output): { end(): void } {
-  if (output.json || !process.stderr.isTTY) return { end: () => undefined };
-  process.stderr.write('waiting for the worker ');
-  const timer = setInterval(() => process.stderr.write('.'), 1_000);
-  let ended = false;
-  return {
-    end() {
-      clearInterval(timer);
-      if (!ended) process.stderr.write('\r\u001B[K');
-      ended = true;
-    },
-  };
 }
