@@ -77,11 +77,23 @@ function castFindings(
   });
 }
 
-/** A backfill goes through a table in the order of its key, and tells by it which rows changed meanwhile. */
+/** A backfill goes through a table in the order of its key, and tells by it which rows changed meanwhile; without one it compares whole rows. */
 function keyFindings(table: CatalogTable, path: string): Finding[] {
   if (keyOf(table).length > 0) return [];
   const subject = displayName(table);
   const name = qualifiedName(table);
+  if (table.replicaIdentity === 'full') {
+    return [
+      {
+        code: 'BACKFILL_WITHOUT_KEY',
+        severity: 'warning',
+        subject,
+        path,
+        message: `${subject} has no primary key: its backfill sends each distinct row once, equal rows can not be told apart`,
+        remedy: `alter table ${name} add primary key (…);  -- or nothing, where its rows are distinct`,
+      },
+    ];
+  }
   return [
     {
       code: 'BACKFILL_NEEDS_KEY',
@@ -92,7 +104,7 @@ function keyFindings(table: CatalogTable, path: string): Finding[] {
       remedy:
         table.primaryKey.length > 0
           ? `alter table ${name} replica identity default;`
-          : `alter table ${name} add primary key (…);  -- or a unique index on columns that are not null, and: alter table ${name} replica identity using index …; or take backfill out`,
+          : `alter table ${name} add primary key (…);  -- or: alter table ${name} replica identity full;`,
     },
   ];
 }

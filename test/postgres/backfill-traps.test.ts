@@ -236,3 +236,24 @@ test('a column that is added between the marks is in every row that is sent afte
   // The chunk that was being sent and the one that was read by then have the old form, which was the table's at their place in the stream.
   expect(publisher.readsOf(ROWS)[0]?.data).toEqual({ id: ROWS, note: 'old', state: 'fresh' });
 });
+
+test('a table without a key is read from its beginning again when it was rewritten meanwhile', async () => {
+  await using bed = await makeBed(server, {
+    name: 'rewritten',
+    setup: `create table orders (id integer, note text); alter table orders replica identity full;
+      insert into orders select n, 'old' from generate_series(1, ${ROWS}) n`,
+  });
+  const publisher = new HeldAtFirstRow();
+  await bed.start(config, { publisher });
+  await publisher.reached();
+  await quiet(bed);
+  // Its rows move to the front of another file: positions behind the first chunks are other rows now.
+  await bed.sql('delete from orders where id < 900');
+  await bed.sql('vacuum full orders');
+  publisher.letGo();
+  await completed(bed);
+  const read = new Set(
+    publisher.accepted.map(seen).flatMap(({ data, metadata }) => (metadata.operation === 'read' ? [data['id']] : [])),
+  );
+  expect(Array.from({ length: ROWS - 899 }, (_, n) => n + 900).filter((id) => !read.has(id))).toEqual([]);
+});

@@ -86,6 +86,8 @@ function watchOf(run: BackfillRun, table: CatalogTable, session: LiveSession): T
   }
   let watch = session.watches.get(table.oid);
   if (watch?.run !== run.id) {
+    // Of a run that this one replaces.
+    watch?.moved.giveUp();
     watch = new TableWatch(
       run.id,
       key.map(({ name }) => name),
