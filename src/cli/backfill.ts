@@ -4,7 +4,7 @@ import type { LoadedConfig } from '../config/load.ts';
 import { BanyanError } from '../core/errors.ts';
 import { leavesOf } from '../postgres/backfill-facts.ts';
 import { withClient } from '../postgres/connection.ts';
-import { displayName } from '../postgres/identifier.ts';
+import { displayName, qualifiedName } from '../postgres/identifier.ts';
 import type { BackfillRun } from '../state/backfills.ts';
 import { INTERRUPTED } from '../state/requests.ts';
 import { connectionOf } from '../worker.ts';
@@ -84,9 +84,9 @@ async function refuse(
   where: string | undefined,
 ): Promise<void> {
   const name = displayName(table);
-  if (keyOf(table).length === 0) {
-    throw new BanyanError('preflight', `${name} can not be backfilled: it has no key that tells its rows apart`, {
-      remedy: 'give it a primary key, or a replica identity index on columns that are not null',
+  if (keyOf(table).length === 0 && table.replicaIdentity !== 'full') {
+    throw new BanyanError('preflight', `${name} can not be backfilled: nothing in the stream tells its rows apart`, {
+      remedy: `give it a primary key, or: alter table ${qualifiedName(table)} replica identity full;`,
     });
   }
   if (!mappers.some(({ takesReads }) => takesReads)) {

@@ -169,8 +169,12 @@ test('a run is paused, does not begin twice, goes on where it was, and is given 
 
 test('a mistake is told at once, without a worker', async () => {
   await using place = await open('mistakes', {
-    capture: [...capture, { table: 'public.silent', emit: [{ on: 'insert', detailType: 'Made' }] }],
-    setup: `${setup}; create table silent (id integer primary key)`,
+    capture: [
+      ...capture,
+      { table: 'public.bare' },
+      { table: 'public.silent', emit: [{ on: 'insert', detailType: 'Made' }] },
+    ],
+    setup: `${setup}; create table bare (what text); create table silent (id integer primary key)`,
   });
   const stderrOf = async (...args: readonly string[]) => {
     const { code, stderr } = await place.run(...args);
@@ -186,7 +190,7 @@ test('a mistake is told at once, without a worker', async () => {
   expect(await stderrOf('public.orders', '--where', 'select true')).toMatch(/^2 .*--where is not one condition/);
   expect(await stderrOf('public.orders', '--where', '1=1); delete from orders; --')).toMatch(/^2 /);
   expect(await stderrOf('public.orders', '--dry-run', '--where', 'id')).toMatch(/^2 .*must be type boolean/);
-  expect(await stderrOf('public.log')).toMatch(/^5 .*no key that tells its rows apart/);
+  expect(await stderrOf('public.bare')).toMatch(/^5 .*nothing in the stream tells its rows apart/);
   expect(await stderrOf('public.silent')).toMatch(/^2 .*no rule of its emit takes `read`/);
   expect(await stderrOf('--pause')).toMatch(/^2 .*no table was named/);
   expect(await stderrOf('public.orders', '--pause', '--resume')).toMatch(/^2 .*are two things/);
@@ -224,6 +228,9 @@ test('--dry-run says what would be sent and what it costs, and writes nothing', 
 
   const quoted = await place.run('public."Order.Items"', '--dry-run');
   expect(quoted.stdout).toMatch(/^events +none of 0 sampled rows$/m);
+  await place.bed.sql(`insert into log values ('one'), ('two'); analyze log`);
+  const keyless = await place.run('public.log', '--dry-run', '--json');
+  expect(JSON.parse(keyless.stdout)).toMatchObject({ rows: 2, events: 2, requests: 1 });
 });
 
 test('--dry-run takes its time from the last run, and counts wide rows by units and by bytes of a request', async () => {

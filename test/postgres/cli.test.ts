@@ -229,7 +229,7 @@ describe('check', () => {
     expect(at('capture[2].detail.b')).toHaveLength(1);
     expect(at('capture[2].emit[0].when')[0]?.remedy).toContain('replica identity full');
     expect(at('capture[3].backfill')).toEqual([]);
-    expect(at('capture[1].backfill')).toMatchObject([{ code: 'BACKFILL_WITHOUT_KEY', severity: 'warning' }]);
+    expect(at('capture[1].backfill')).toMatchObject([{ code: 'BACKFILL_NEEDS_KEY', severity: 'error' }]);
     expect(at('capture[1].backfill')[0]?.remedy).toContain('add primary key');
     expect(at('capture[4].backfill')).toMatchObject([{ code: 'BACKFILL_WITHOUT_KEY', severity: 'warning' }]);
 
