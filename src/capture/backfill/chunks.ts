@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import type { Relation, TransactionHeader, Tuple } from '../../core/change.ts';
+import type { Relation, TransactionHeader } from '../../core/change.ts';
 import { sleep } from '../../flow/supervise.ts';
 import type { Mapper } from '../../mapping/mapper.ts';
 import { type Chunk, type ChunkLimits, type ChunkTable, readChunk, readKeys } from '../../postgres/chunk.ts';
@@ -88,14 +88,17 @@ async function readBetweenMarks(
         : readChunk(client, table, { after: request.after, limits: request.limits, where }),
     );
     const low = await lowMark.seen;
-    const rows = byKey(chunk.rows, shape.relation, key);
+    const indexes = keyIndexes(
+      shape.relation,
+      key.map(({ name }) => name),
+    );
     const highMark = await marks.set(pool, {
       onSeen: () => {
         if (watch.recent.unseenBy(chunk.snapshot, window.lowCount) !== undefined) {
           window.spoil('a change that was streamed already was not visible yet');
         }
         watch.recent.prune(chunk.snapshot);
-        window.close(rows);
+        window.close(chunk.rows, (row) => rowKey(row, indexes));
       },
       signal,
     });
@@ -117,16 +120,6 @@ async function withReader<T>(pool: pg.Pool, read: (client: pg.PoolClient) => Pro
   } finally {
     client.release(failed);
   }
-}
-
-function byKey(rows: readonly Tuple[], relation: Relation, key: ChunkTable['key']): Map<string, Tuple> {
-  const indexes = keyIndexes(
-    relation,
-    key.map(({ name }) => name),
-  );
-  const found = new Map<string, Tuple>();
-  for (const row of rows) found.set(rowKey(row, indexes), row);
-  return found;
 }
 
 function sameColumns(a: Relation, b: Relation): boolean {

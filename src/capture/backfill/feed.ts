@@ -26,11 +26,10 @@ export interface FeedOptions {
  */
 export async function feed(ready: ReadyChunk, options: FeedOptions): Promise<number> {
   const { dispatcher, counters, signal } = options;
-  const { pending } = ready.window;
+  const { window } = ready;
   const account = new ChunkAccount();
   let ordinal = 0;
-  for (const [key, row] of pending) {
-    pending.delete(key);
+  for (let row = window.take(); row !== undefined; row = window.take()) {
     deliver(readOf(row, { ready, ordinal, run: options.run }), { ready, account, options });
     counters.read += 1;
     ordinal += 1;

@@ -8,7 +8,8 @@ import { sendChunk } from './send.ts';
 
 /** How long a chunk may take from its low mark to the last settled event; the next one gets as many rows as fit. */
 const CHUNK_SECONDS = 0.5;
-const MAX_CHUNK: ChunkLimits = { rows: 50_000, bytes: 4_000_000 };
+/** More rows at once go no faster, and keep more of them in memory. */
+const MAX_CHUNK: ChunkLimits = { rows: 10_000, bytes: 4_000_000 };
 const FIRST_CHUNK_ROWS = 500;
 const MIN_CHUNK_ROWS = 100;
 const LOOK_AGAIN_MS = 500;

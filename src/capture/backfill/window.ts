@@ -15,12 +15,16 @@ export class ChunkWindow {
   lowCount = 0;
   /** Why the chunk must be read again. */
   spoiled: string | undefined;
-  /** Rows that are still to be handed on, by key; empty until the window closed. */
-  readonly pending = new Map<string, Tuple>();
   /** Rows that were dropped although no event holds all of their fields. */
   readonly uncovered: Tuple[] = [];
   readonly #touched = new Map<string, boolean>();
+  /** Of a closed window; undefined: handed on or dropped. */
+  #rows: (Tuple | undefined)[] = [];
+  #next = 0;
   #closed = false;
+  #keyOf: (row: Tuple) => string = () => '';
+  /** Where each row that was left stands. Made for the first change behind the high mark: most chunks see none. */
+  #places: Map<string, number> | undefined;
 
   /** The low mark has passed. */
   open(mark: TransactionHeader, count: number): void {
@@ -45,23 +49,58 @@ export class ChunkWindow {
   spoil(reason: string): void {
     if (this.low === undefined) return;
     this.spoiled ??= reason;
-    this.pending.clear();
+    this.#end();
   }
 
   /** The high mark has passed: `rows` without what was touched meanwhile are left. */
-  close(rows: ReadonlyMap<string, Tuple>): void {
+  close(rows: readonly Tuple[], keyOf: (row: Tuple) => string): void {
     this.#closed = true;
     if (this.spoiled !== undefined) return;
-    for (const [key, row] of rows) this.pending.set(key, row);
+    this.#rows = [...rows];
+    this.#keyOf = keyOf;
     for (const [key, covered] of this.#touched) this.#drop(key, covered);
     this.#touched.clear();
   }
 
+  /** The next row that may be handed on; undefined: none is left. The window knows no more of it. */
+  take(): Tuple | undefined {
+    while (this.#next < this.#rows.length) {
+      const row = this.#rows[this.#next];
+      this.#rows[this.#next] = undefined;
+      this.#next += 1;
+      if (row !== undefined) return row;
+    }
+    this.#end();
+    return undefined;
+  }
+
   #drop(key: string, covered: boolean): void {
-    const row = this.pending.get(key);
-    if (row === undefined) return;
-    this.pending.delete(key);
+    if (this.#rows.length === 0) return;
+    this.#places ??= this.#placesLeft();
+    const place = this.#places.get(key);
+    const row = place === undefined ? undefined : this.#rows[place];
+    if (place === undefined || row === undefined) return;
+    this.#rows[place] = undefined;
     if (!covered) this.uncovered.push(row);
+  }
+
+  #placesLeft(): Map<string, number> {
+    const places = new Map<string, number>();
+    for (let place = this.#next; place < this.#rows.length; place += 1) {
+      const row = this.#rows[place];
+      if (row === undefined) continue;
+      const key = this.#keyOf(row);
+      // Rows that nothing tells apart are one: a change of it is a change of all.
+      if (places.has(key)) this.#rows[place] = undefined;
+      else places.set(key, place);
+    }
+    return places;
+  }
+
+  #end(): void {
+    this.#rows = [];
+    this.#next = 0;
+    this.#places = undefined;
   }
 }
 

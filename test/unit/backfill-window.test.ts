@@ -1,0 +1,96 @@
+import { describe, expect, test } from 'vitest';
+import { ChunkWindow } from '../../src/capture/backfill/window.ts';
+import type { TransactionHeader, Tuple } from '../../src/core/change.ts';
+import { parseLsn } from '../../src/core/lsn.ts';
+
+const mark: TransactionHeader = { xid: 1, commitLsn: parseLsn('0/100'), committedAtMicros: 0n, timeline: 1 };
+const rows: readonly Tuple[] = [
+  ['1', 'a'],
+  ['2', 'b'],
+  ['3', 'c'],
+  ['4', 'd'],
+];
+const keyOf = (row: Tuple): string => row[0] ?? '';
+
+function opened(): ChunkWindow {
+  const window = new ChunkWindow();
+  window.open(mark, 0);
+  return window;
+}
+
+function rest(window: ChunkWindow): Tuple[] {
+  const taken: Tuple[] = [];
+  for (let row = window.take(); row !== undefined; row = window.take()) taken.push(row);
+  return taken;
+}
+
+describe('a chunk between its marks', () => {
+  test('hands on all of its rows, in order, where nothing touched them', () => {
+    const window = opened();
+    window.close(rows, keyOf);
+    expect(rest(window)).toEqual(rows);
+    expect(window.take()).toBeUndefined();
+  });
+
+  test('is not touched by what comes before its low mark', () => {
+    const window = new ChunkWindow();
+    window.touch('2', true);
+    window.open(mark, 0);
+    window.close(rows, keyOf);
+    expect(rest(window)).toEqual(rows);
+  });
+
+  test('drops what was touched before the high mark, and says which of it no event holds', () => {
+    const window = opened();
+    window.touch('1', true);
+    window.touch('3', false);
+    window.touch('9', false);
+    window.close(rows, keyOf);
+    expect(rest(window)).toEqual([rows[1], rows[3]]);
+    expect(window.uncovered).toEqual([rows[2]]);
+  });
+
+  test('drops what is touched behind the high mark, as long as it was not handed on', () => {
+    const window = opened();
+    window.close(rows, keyOf);
+    expect(window.take()).toEqual(rows[0]);
+    window.touch('1', false);
+    window.touch('2', true);
+    window.touch('4', false);
+    window.touch('4', false);
+    expect(rest(window)).toEqual([rows[2]]);
+    window.touch('3', false);
+    expect(window.uncovered).toEqual([rows[3]]);
+  });
+
+  test('goes on dropping after rows were handed on in between', () => {
+    const window = opened();
+    window.close(rows, keyOf);
+    window.touch('2', true);
+    expect(window.take()).toEqual(rows[0]);
+    window.touch('3', true);
+    expect(rest(window)).toEqual([rows[3]]);
+  });
+
+  test('drops all of the rows that nothing tells apart', () => {
+    const window = opened();
+    window.close([...rows, ['2', 'b'], ['2', 'b']], keyOf);
+    window.touch('2', true);
+    expect(rest(window)).toEqual([rows[0], rows[2], rows[3]]);
+  });
+
+  test('has nothing left once it is spoiled, before the high mark and behind it', () => {
+    const early = opened();
+    early.spoil('truncated');
+    early.close(rows, keyOf);
+    expect(rest(early)).toEqual([]);
+    const late = opened();
+    late.close(rows, keyOf);
+    expect(late.take()).toEqual(rows[0]);
+    late.spoil('truncated');
+    late.touch('3', false);
+    expect(rest(late)).toEqual([]);
+    expect(late.spoiled).toBe('truncated');
+    expect(late.uncovered).toEqual([]);
+  });
+});
