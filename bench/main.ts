@@ -1,5 +1,6 @@
 import { Argument, Command, InvalidArgumentError } from 'commander';
 import type { Scenario } from './report.ts';
+import { backfillLatency } from './scenarios/backfill-latency.ts';
 import { backfill } from './scenarios/backfill.ts';
 import { forwardBus } from './scenarios/forward-bus.ts';
 import { forwardNull } from './scenarios/forward-null.ts';
@@ -14,6 +15,7 @@ const scenarios: Readonly<Record<string, Scenario>> = {
   'huge-transaction': hugeTransaction,
   backfill,
   latency,
+  'backfill-latency': backfillLatency,
 };
 
 const command = new Command('bench')

@@ -31,6 +31,8 @@ export interface WorkerRun extends Usage {
   readonly latenciesMs: readonly number[];
   /** Events in the average request. */
   readonly batchSize: number;
+  /** Accepted meanwhile, of those that do not count. */
+  readonly otherEvents: number;
 }
 
 /** The whole worker, as `banyan run` starts it, in a process of its own; measured from the first event that it sends to the last that is accepted. */
@@ -105,6 +107,7 @@ class Meter {
   readonly #latenciesMs: number[] = [];
   #stop: (() => Usage) | undefined;
   #accepted = 0;
+  #others = 0;
   #requests = 0;
 
   constructor(job: WorkerRunJob) {
@@ -139,7 +142,11 @@ class Meter {
     const now = performance.timeOrigin + performance.now();
     for (const [i, outcome] of outcomes.entries()) {
       const event = events[i];
-      if (event === undefined || outcome.status !== 'accepted' || !this.#isCounted(event)) continue;
+      if (event === undefined || outcome.status !== 'accepted') continue;
+      if (!this.#isCounted(event)) {
+        this.#others += 1;
+        continue;
+      }
       this.#accepted += 1;
       if (this.#job.latencies) this.#latenciesMs.push(now - committedAtMs(event.detail));
     }
@@ -147,7 +154,8 @@ class Meter {
     this.#finish({
       ...this.#stop(),
       latenciesMs: this.#latenciesMs,
-      batchSize: Math.round((this.#accepted / this.#requests) * 10) / 10,
+      batchSize: Math.round(((this.#accepted + this.#others) / this.#requests) * 10) / 10,
+      otherEvents: this.#others,
     });
   }
 }
