@@ -75,7 +75,10 @@ export async function loadTables(
         'primaryKey', ${indexColumns('i.indisprimary')},
         'columns', (select coalesce(json_agg(json_build_object(
              'name', a.attname, 'typeOid', a.atttypid::int8, 'typeModifier', a.atttypmod,
-             'typeName', format_type(a.atttypid, a.atttypmod), 'notNull', a.attnotnull, 'generated', a.attgenerated
+             'typeName', format_type(a.atttypid, a.atttypmod), 'notNull', a.attnotnull, 'generated', a.attgenerated,
+             'collation', (select format('%I.%I', cn.nspname, co.collname)
+                from pg_type ty, pg_collation co join pg_namespace cn on cn.oid = co.collnamespace
+                where ty.oid = a.atttypid and co.oid = a.attcollation and co.oid <> ty.typcollation)
            ) order by a.attnum), '[]') from pg_attribute a
            where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)
       ) as table
@@ -119,6 +122,7 @@ interface CatalogRow {
     readonly typeOid: number;
     readonly typeModifier: number;
     readonly typeName: string;
+    readonly collation: string | null;
     readonly notNull: boolean;
     readonly generated: string;
   }[];
@@ -126,8 +130,9 @@ interface CatalogRow {
 
 function toCatalogTable(row: CatalogRow): CatalogTable {
   const replicaIdentity = identityOf(row.identity);
-  const columns = row.columns.map(({ generated, ...column }) => ({
+  const columns = row.columns.map(({ generated, collation, ...column }) => ({
     ...column,
+    ...(collation === null ? {} : { collation }),
     generated: generated === 's' ? ('stored' as const) : generated === 'v' ? ('virtual' as const) : undefined,
   }));
   return {

@@ -4,6 +4,7 @@ import { textTypes } from './connection.ts';
 import { qualifiedName, quoteIdentifier } from './identifier.ts';
 import { Snapshot } from './snapshot-xids.ts';
 import { toDatabaseError } from './sqlstate.ts';
+import type { CatalogColumn } from './table.ts';
 
 /** What is read: a table, or a leaf of a partitioned one. */
 export interface ChunkTable {
@@ -14,8 +15,10 @@ export interface ChunkTable {
   /** Cells come in this order. */
   readonly columns: readonly string[];
   /** Unique and not null, with an index: order and position. Empty: none, and the table is read in its physical order, by ctid. */
-  readonly key: readonly { readonly name: string; readonly typeName: string }[];
+  readonly key: readonly KeyColumn[];
 }
+
+export type KeyColumn = Pick<CatalogColumn, 'name' | 'typeName' | 'collation'>;
 
 export interface ChunkLimits {
   readonly rows: number;
@@ -78,7 +81,7 @@ export function readKeys(
   where: string | undefined,
 ): Promise<Chunk> {
   const names = table.key.map(({ name }) => quoteIdentifier(name));
-  const columns = table.key.map(({ typeName }, index) => `unnest($${index + 1}::text[])::${typeName}`);
+  const columns = table.key.map((column, index) => cast(`unnest($${index + 1}::text[])`, column));
   return read(client, table, {
     conditions: [
       ...(where === undefined ? [] : [`(${where}\n)`]),
@@ -90,8 +93,13 @@ export function readKeys(
   });
 }
 
-function castParameter({ typeName }: { typeName: string }, index: number): string {
-  return `$${index + 1}::text::${typeName}`;
+function castParameter(column: KeyColumn, index: number): string {
+  return cast(`$${index + 1}::text`, column);
+}
+
+/** With the column's collation: a domain's own would contradict it, and nothing could be compared. */
+function cast(text: string, { typeName, collation }: KeyColumn): string {
+  return `${text}::${typeName}${collation === undefined ? '' : ` collate ${collation}`}`;
 }
 
 interface Selection {

@@ -7,6 +7,8 @@ export interface CatalogColumn {
   readonly typeModifier: number;
   /** As `format_type` prints it: `numeric(10,2)`. */
   readonly typeName: string;
+  /** Quoted; only where it is another one than its type's. */
+  readonly collation?: string;
   readonly notNull: boolean;
   readonly generated: 'stored' | 'virtual' | undefined;
 }

@@ -9,7 +9,7 @@ import { qualifiedName } from '../../postgres/identifier.ts';
 import { catalogRelation } from '../../postgres/catalog-relation.ts';
 import { loadTables } from '../../postgres/catalog.ts';
 import { describeWriter, writersOf } from '../../postgres/writers.ts';
-import type { CatalogTable } from '../../postgres/table.ts';
+import type { CatalogColumn, CatalogTable } from '../../postgres/table.ts';
 import type { BackfillRun } from '../../state/backfills.ts';
 import type { LiveSession } from '../upkeep.ts';
 import type { Shape } from './chunks.ts';
@@ -158,12 +158,9 @@ async function tableOf(
 }
 
 /** What tells rows apart both in the stream and in the table, and is indexed. */
-export function keyOf(table: CatalogTable): { name: string; typeName: string }[] {
+export function keyOf(table: CatalogTable): readonly CatalogColumn[] {
   const names = table.replicaIdentity === 'full' ? table.primaryKey : table.identityColumns;
-  return names.map((name) => ({
-    name,
-    typeName: table.columns.find((column) => column.name === name)?.typeName ?? '',
-  }));
+  return names.flatMap((name) => table.columns.find((column) => column.name === name) ?? []);
 }
 
 async function shapeOf(oid: number, session: LiveSession): Promise<Shape> {
