@@ -68,8 +68,11 @@ describe('the schema', () => {
     const wide = new pg.Pool({ connectionString: server.url(`state_${database}`), max: 8 });
     pools.push(wide);
     await Promise.all(Array.from({ length: 8 }, () => openState({ pool: wide, connector: 'shop', schema: 'banyan' })));
-    const { rows } = await wide.query('select number, name, breaking from banyan.migration');
-    expect(rows).toEqual([{ number: 1, name: '0001-tables', breaking: false }]);
+    const { rows } = await wide.query('select number, name, breaking from banyan.migration order by number');
+    expect(rows).toEqual([
+      { number: 1, name: '0001-tables', breaking: false },
+      { number: 2, name: '0002-backfill', breaking: false },
+    ]);
   });
 
   test('that is up to date is opened without a write', async () => {
