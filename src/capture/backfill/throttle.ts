@@ -27,8 +27,11 @@ export function throttleReason(session: LiveSession, table: string): string | un
   return undefined;
 }
 
-function behindSeconds({ lastArrivalMs, lastCommitMicros }: LiveSession['progress']): number {
+/** Of what arrives now: a late transaction that was the last one says nothing any more, and waiting for a newer one would be for ever. */
+function behindSeconds({ lastArrivalMs, lastCommitMicros, idleAtMs }: LiveSession['progress']): number {
   if (lastArrivalMs === undefined || lastCommitMicros === undefined) return 0;
+  const isOver = (idleAtMs ?? 0) >= lastArrivalMs || Date.now() - lastArrivalMs > MAX_LAG_SECONDS * 1_000;
+  if (isOver) return 0;
   return Math.max(0, lastArrivalMs - Number(lastCommitMicros / 1_000n)) / 1_000;
 }
 
