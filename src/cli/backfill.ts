@@ -16,6 +16,7 @@ import { progressOf } from './backfill-pace.ts';
 import { loadMappingFiles, type OpenedTable, openTable, STATEMENT_TIMEOUT_MS } from './captured-table.ts';
 import { type CommandContext, ExitCode, invocation, loadFor } from './context.ts';
 import { requester } from './selection.ts';
+import { shellWord } from './starter.ts';
 import { withState } from './with-state.ts';
 
 export type BackfillAction = 'start' | 'pause' | 'resume' | 'restart';
@@ -148,18 +149,16 @@ function said(
   const part = run.where === undefined ? '' : `, of the rows where ${run.where.replaceAll(/\s+/g, ' ')}`;
   switch (action) {
     case 'pause':
-      return [`✓ ${of} is paused after ${progressOf(run)} rows`, `  ${me} ${quoted(name)} --resume goes on from there`];
+      return [
+        `✓ ${of} is paused after ${progressOf(run)} rows`,
+        `  ${me} ${shellWord(name)} --resume goes on from there`,
+      ];
     case 'resume':
       return [`✓ ${of} is ${run.status} again, from ${progressOf(run)} rows on`, `  ${me} shows how far it is`];
     default:
       return [
         `✓ ${of} is ${run.status}${part}: it begins within a few seconds`,
-        `  ${me} shows how far it is, ${me} ${quoted(name)} --pause stops it for a while`,
+        `  ${me} shows how far it is, ${me} ${shellWord(name)} --pause stops it for a while`,
       ];
   }
-}
-
-/** For the shell. */
-function quoted(name: string): string {
-  return name.includes('"') ? `'${name}'` : name;
 }

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { DEFAULT_CONFIG_FILE, parseConfig } from '../config/load.ts';
 import { type Config, publicationName } from '../config/schema.ts';
 import { BanyanError } from '../core/errors.ts';
+import { type Leaf, leavesOf } from '../postgres/backfill-facts.ts';
 import { resolveTables } from '../postgres/catalog.ts';
 import { withClient } from '../postgres/connection.ts';
 import { readPublication } from '../postgres/publication-catalog.ts';
@@ -35,6 +36,10 @@ export async function initRole(
     const { rows } = await client.query<{ rds: boolean }>(
       `select exists (select from pg_roles where rolname = 'rds_replication') as rds`,
     );
+    const partitions: Leaf[] = [];
+    for (const { oid, kind } of resolved.tables) {
+      if (kind === 'partitioned') partitions.push(...(await leavesOf(client, oid)));
+    }
     return {
       tables: tablesOf(resolved),
       text: roleScript({
@@ -43,6 +48,7 @@ export async function initRole(
         database: facts.database,
         versionNumber: facts.versionNumber,
         resolved,
+        partitions,
         publication: await readPublication(client, publicationName(config), facts.versionNumber),
         onRds: rows[0]?.rds === true,
       }),

@@ -1,6 +1,12 @@
 import { type Config, publicationName, slotName } from '../config/schema.ts';
 import type { ResolvedTables } from '../postgres/catalog.ts';
-import { displayName, qualifiedName, quoteIdentifier, quoteLiteral } from '../postgres/identifier.ts';
+import {
+  displayName,
+  type QualifiedName,
+  qualifiedName,
+  quoteIdentifier,
+  quoteLiteral,
+} from '../postgres/identifier.ts';
 import { shellWord } from './starter.ts';
 import type { Publication } from '../postgres/publication-catalog.ts';
 import { planPublication, publicationTargets } from '../postgres/publication.ts';
@@ -14,6 +20,8 @@ export interface RoleScriptOptions {
   readonly database: string;
   readonly versionNumber: number;
   readonly resolved: ResolvedTables;
+  /** Of the partitioned tables: a backfill reads them themselves. */
+  readonly partitions: readonly QualifiedName[];
   readonly publication: Publication | undefined;
   /** Amazon RDS and Aurora hand out replication as membership of a role, not as an attribute. */
   readonly onRds: boolean;
@@ -28,7 +36,10 @@ export function roleScript(options: RoleScriptOptions): string {
   const sql = quoteIdentifier(role);
   const steps = [
     roleStep(options),
-    step('Reads the tables: for preview, and to read single rows again (reselectUnavailable).', grants(options)),
+    step(
+      'Reads the tables: for preview and backfill, and to read single rows again (reselectUnavailable).',
+      grants(options),
+    ),
     ...(config.state.url === undefined ? [stateStep(options)] : []),
     publicationStep(options),
   ];
@@ -69,12 +80,13 @@ function roleStep({ role, onRds, database }: RoleScriptOptions): string {
   ]);
 }
 
-function grants({ role, resolved }: RoleScriptOptions): string[] {
+function grants({ role, resolved, partitions }: RoleScriptOptions): string[] {
   const sql = quoteIdentifier(role);
-  const schemas = [...new Set(resolved.tables.map(({ schema }) => schema))].toSorted();
+  const tables = [...resolved.tables, ...partitions];
+  const schemas = [...new Set(tables.map(({ schema }) => schema))].toSorted();
   return [
     ...schemas.map((schema) => `grant usage on schema ${quoteIdentifier(schema)} to ${sql};`),
-    ...resolved.tables.map((table) => `grant select on ${qualifiedName(table)} to ${sql};`),
+    ...tables.map((table) => `grant select on ${qualifiedName(table)} to ${sql};`),
   ];
 }
 

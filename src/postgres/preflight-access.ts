@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import type { Finding } from '../core/finding.ts';
+import { leavesOf } from './backfill-facts.ts';
 import type { ResolvedTables } from './catalog.ts';
 import type { ConnectionSettings } from './connection.ts';
 import { displayName, qualifiedName, quoteIdentifier } from './identifier.ts';
@@ -20,9 +21,9 @@ export async function readFindings(client: pg.ClientBase, resolved: ResolvedTabl
     [resolved.tables.map((table) => table.oid)],
   );
   const closed = new Set(rows.map((row) => row.oid));
-  return resolved.tables
+  const tables = resolved.tables
     .filter((table) => closed.has(table.oid))
-    .map((table) => ({
+    .map((table): Finding => ({
       code: 'TABLE_NOT_READABLE',
       severity: needed.has(table.oid) ? 'error' : 'warning',
       subject: displayName(table),
@@ -31,6 +32,37 @@ export async function readFindings(client: pg.ClientBase, resolved: ResolvedTabl
         : `role ${role} may not read ${displayName(table)}: \`banyan preview\` and a backfill can not`,
       remedy: `grant usage on schema ${quoteIdentifier(table.schema)} to ${quoteIdentifier(role)}; grant select on ${qualifiedName(table)} to ${quoteIdentifier(role)};`,
     }));
+  return [...tables, ...(await partitionFindings(client, resolved, role))];
+}
+
+/** A backfill reads partitions themselves, and the privileges of their parent are not theirs. */
+async function partitionFindings(client: pg.ClientBase, resolved: ResolvedTables, role: string): Promise<Finding[]> {
+  const needed = new Set(
+    resolved.entries.filter(({ entry }) => entry.backfill).flatMap(({ tables }) => tables.map(({ oid }) => oid)),
+  );
+  const findings: Finding[] = [];
+  for (const table of resolved.tables.filter(({ kind }) => kind === 'partitioned')) {
+    const leaves = await leavesOf(client, table.oid);
+    const { rows } = await client.query<{ oid: number }>(
+      `select c.oid::int8::float8 as oid from pg_class c where c.oid = any($1::oid[])
+         and not (has_table_privilege(c.oid, 'select') and has_schema_privilege(c.relnamespace, 'usage'))`,
+      [leaves.map(({ oid }) => oid)],
+    );
+    const closed = new Set(rows.map(({ oid }) => oid));
+    const [first, ...more] = leaves.filter(({ oid }) => closed.has(oid));
+    if (first === undefined) continue;
+    const others = more.length === 0 ? '' : ` and ${more.length} more`;
+    const schemas = [...new Set([first, ...more].map(({ schema }) => quoteIdentifier(schema)))].join(', ');
+    const names = [first, ...more].map(qualifiedName).join(', ');
+    findings.push({
+      code: 'TABLE_NOT_READABLE',
+      severity: needed.has(table.oid) ? 'error' : 'warning',
+      subject: displayName(table),
+      message: `role ${role} may not read partition ${displayName(first)} of ${displayName(table)}${others}: a backfill can not`,
+      remedy: `grant usage on schema ${schemas} to ${quoteIdentifier(role)}; grant select on ${names} to ${quoteIdentifier(role)};`,
+    });
+  }
+  return findings;
 }
 
 export async function replicationFindings(connection: ConnectionSettings, facts: ServerFacts): Promise<Finding[]> {

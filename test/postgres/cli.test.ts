@@ -134,6 +134,12 @@ describe('init --role', () => {
     expect(check.code).toBe(0);
     expect((await banyan(['preview', 'orders', '--config', place.file], { env })).code).toBe(0);
 
+    // A backfill reads the partitions themselves.
+    const dry = await banyan(['backfill', 'public.readings', '--dry-run', '--where', 'true', '--config', place.file], {
+      env,
+    });
+    expect(dry).toMatchObject({ code: 0, stderr: 'nothing was sent or written\n' });
+
     // Exactly what is needed: no other table, nothing written.
     const client = new pg.Client(asRole);
     await client.connect();

@@ -49,6 +49,27 @@ describe('preflight', () => {
     }
   });
 
+  it('finds partitions that a backfill could not read, and the remedy mends it', async () => {
+    await server.query(`create table sales (id int primary key) partition by range (id);
+      create table sales_a partition of sales for values from (1) to (10);
+      create table sales_b partition of sales for values from (10) to (20);
+      create role reader login replication; grant select on sales, sales_a to reader;
+      create publication banyan_test for table sales with (publish_via_partition_root = true);
+      grant create on database postgres to reader`);
+    const unreadable = async (backfill: boolean) =>
+      (await check(server, { user: 'reader', capture: [{ table: 'public.sales', backfill }] })).filter(
+        ({ code }) => code === 'TABLE_NOT_READABLE',
+      );
+    expect(await unreadable(false)).toMatchObject([{ severity: 'warning', subject: 'public.sales' }]);
+    const [finding, ...rest] = await unreadable(true);
+    expect(rest).toEqual([]);
+    expect(finding).toMatchObject({ severity: 'error', subject: 'public.sales' });
+    expect(finding?.message).toContain('partition public.sales_b of public.sales');
+    await server.query(finding?.remedy ?? '');
+    expect(await unreadable(true)).toEqual([]);
+    await server.query('drop publication banyan_test; drop owned by reader cascade; drop table sales');
+  });
+
   it('finds unknown tables, missing identities and what a column list blocks', async () => {
     await server.query('create table keyless (a int)');
     const findings = await check(server, {
