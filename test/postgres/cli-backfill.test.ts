@@ -167,6 +167,25 @@ test('a run is paused, does not begin twice, goes on where it was, and is given 
   expect(await backfills.get(second.id)).toMatchObject({ status: 'replaced', reason: 'restarted' });
 });
 
+test('a run whose table may not be read waits, says so, and goes on when it may', async () => {
+  await using place = await open('grants', {
+    setup: `${setup}; create role clerk login replication; alter database grants owner to clerk;
+      alter schema public owner to clerk; alter table orders owner to clerk; revoke select on orders from clerk`,
+  });
+  await place.bed.start({
+    legacy: { url: server.url('grants', 'clerk') },
+    capture: [{ table: 'public.orders' }],
+  });
+  await place.run('public.orders');
+  await eventually(async () => (await place.latest())?.reason?.includes('permission denied'));
+  expect((await place.run()).stdout).toMatch(
+    /^public\.orders +1 +running .* waiting: .*permission denied for table orders/m,
+  );
+  await place.bed.sql('grant select on orders to clerk');
+  await reaches(place, 'completed');
+  expect(reads(place.bed)).toHaveLength(ROWS);
+});
+
 test('a mistake is told at once, without a worker', async () => {
   await using place = await open('mistakes', {
     capture: [
