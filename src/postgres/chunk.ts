@@ -1,4 +1,4 @@
-import type pg from 'pg';
+import pg from 'pg';
 import type { Cell } from '../core/change.ts';
 import { textTypes } from './connection.ts';
 import { qualifiedName, quoteIdentifier } from './identifier.ts';
@@ -47,12 +47,12 @@ export interface ChunkRequest {
 }
 
 /** A cursor's first fetch, and its largest: it grows while rows are narrow. */
-const FIRST_FETCH = 50;
+const FIRST_FETCH = 20;
 const MAX_FETCH = 5_000;
 
 /**
- * The next rows in the order of the key, in one short transaction, with the snapshot that they were read under. Ends at the limit of rows, or a fetch behind
- * the limit of bytes: wide rows come in small fetches.
+ * The next rows in the order of the key, in one short transaction, with the snapshot that they were read under. Ends at the limit of rows, or with the row
+ * that reaches the limit of bytes.
  */
 export function readChunk(client: pg.ClientBase, table: ChunkTable, request: ChunkRequest): Promise<Chunk> {
   const { after, limits, where } = request;
@@ -120,10 +120,12 @@ async function read(client: pg.ClientBase, table: ChunkTable, selection: Selecti
     const { rows: facts } = await client.query<{ snapshot: string }>('select pg_current_snapshot()::text as snapshot');
     const snapshot = Snapshot.parse(facts[0]?.snapshot ?? '');
     if (byPosition) await client.query(IN_PHYSICAL_ORDER);
+    // The condition is a person's SQL; the extended protocol takes one statement only.
     await client.query({
       text: `declare banyan_chunk no scroll cursor for select ${columns} from ${table.partitioned === true ? '' : 'only '}${qualifiedName(table)}${where} ${tail}`,
       values: [...values],
-    });
+      queryMode: 'extended',
+    } as pg.QueryConfig);
     const found = await fetchRows(client, limits);
     // Behind the cursor, whose lock keeps the file as it is.
     const filenode = byPosition ? await filenodeOf(client, table) : undefined;
@@ -140,22 +142,38 @@ async function fetchRows(client: pg.ClientBase, limits: ChunkLimits) {
   const rows: Cell[][] = [];
   let bytes = 0;
   for (let size = Math.min(FIRST_FETCH, limits.rows); ;) {
-    const { rows: fetched } = await client.query<Cell[]>({
-      text: `fetch ${size} from banyan_chunk`,
-      rowMode: 'array',
-      types: textTypes,
-    });
-    for (const row of fetched) {
+    let fetched = 0;
+    await fetchEach(client, size, (row) => {
+      fetched += 1;
+      // How wide the next rows are is known only when they come: those behind the limit are let go one by one, and read by the next chunk.
+      if (bytes >= limits.bytes) return;
       for (const cell of row) bytes += cell?.length ?? 4;
       rows.push(row);
-    }
-    if (fetched.length < size) return { rows, bytes, atEnd: true };
-    if (rows.length >= limits.rows || bytes >= limits.bytes) return { rows, bytes, atEnd: false };
+    });
+    if (bytes >= limits.bytes) return { rows, bytes, atEnd: false };
+    if (fetched < size) return { rows, bytes, atEnd: true };
+    if (rows.length >= limits.rows) return { rows, bytes, atEnd: false };
     const perRow = bytes / rows.length;
     // Half of what is left, as wide as the rows were so far.
     const fitting = Math.ceil((limits.bytes - bytes) / 2 / Math.max(1, perRow));
     size = Math.max(1, Math.min(MAX_FETCH, size * 4, fitting, limits.rows - rows.length));
   }
+}
+
+/** Rows as they arrive; pg would gather all of a fetch before it shows the first. */
+function fetchEach(client: pg.ClientBase, size: number, onRow: (row: Cell[]) => void): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const query = new pg.Query<Cell[]>(
+    { text: `fetch ${size} from banyan_chunk`, rowMode: 'array', types: textTypes } as pg.QueryArrayConfig,
+    (error: Error | null | undefined) => (error == null ? resolve() : reject(error)),
+  );
+  query.on('row', (row: Cell[], result) => {
+    // With a callback pg also keeps the rows.
+    if (result !== undefined) result.rows.length = 0;
+    onRow(row);
+  });
+  client.query(query);
+  return promise;
 }
 
 /** A scan of all pages may begin anywhere, with others; and one that filters by ctid would read all that is behind us again. */
