@@ -91,6 +91,7 @@ function watchOf(run: BackfillRun, table: CatalogTable, session: LiveSession): T
     watch = new TableWatch(
       run.id,
       key.map(({ name }) => name),
+      { isPartitioned: table.kind === 'partitioned' },
     );
     session.watches.set(table.oid, watch);
   }

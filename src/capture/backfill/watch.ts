@@ -12,15 +12,19 @@ export class TableWatch {
   readonly moved = new MovedRows();
   readonly #windows = new Set<ChunkWindow>();
   readonly #keyColumns: readonly string[];
+  readonly #isPartitioned: boolean;
   /** Number of the run. */
   readonly run: number;
   #indexes: readonly number[] = [];
   #relation: TableChange['relation'] | undefined;
+  /** The last transaction that deleted a row. */
+  #deleting: number | undefined;
 
   /** @param keyColumns what tells rows apart in the stream: columns of the replica identity; none: all columns together */
-  constructor(run: number, keyColumns: readonly string[]) {
+  constructor(run: number, keyColumns: readonly string[], { isPartitioned = false } = {}) {
     this.run = run;
     this.#keyColumns = keyColumns;
+    this.#isPartitioned = isPartitioned;
   }
 
   /** A row that changed without a whole event can not be found again: its change is a read itself. */
@@ -53,14 +57,21 @@ export class TableWatch {
     const key = row === undefined ? undefined : rowKey(row, this.#indexes, old);
     const oldKey = old === undefined ? key : rowKey(old, this.#indexes);
     if (key !== undefined) this.#touch(key, covered);
-    if (oldKey === undefined || oldKey === key) return;
+    if (change.operation === 'delete') this.#deleting = change.transaction.xid;
+    const hasNewKey = oldKey !== undefined && oldKey !== key;
     // What was under the old key is gone: nothing is missing of it there.
-    this.#touch(oldKey, true);
+    if (hasNewKey) this.#touch(oldKey, true);
+    if (!hasNewKey && !this.#changesLeaf(change)) return;
     if (row === undefined || covered) return;
     this.moved.add(
       this.#indexes.map((index) => (row[index] === undefined ? old?.[index] : row[index]) ?? ''),
       hold(),
     );
+  }
+
+  /** The stream shows an update that moves a row to another leaf as a delete and an insert. */
+  #changesLeaf({ operation, transaction }: RowChange): boolean {
+    return this.#isPartitioned && operation === 'insert' && transaction.xid === this.#deleting;
   }
 
   spoil(reason: string): void {
