@@ -102,6 +102,7 @@ export class StatusBoard {
       },
       deadLetters: session?.deadLetters ?? { parked: 0, groups: 0 },
       tables: this.#tables(),
+      backfills: session?.backfills ?? [],
       findings: session?.findings ?? [],
     };
   }

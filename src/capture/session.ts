@@ -192,6 +192,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
     prepareRelation: (relation) => types.prepare(relation, intake.signal),
     findings: [...prepared.resolved.findings, ...mappingFindings(factory)],
     slot: undefined,
+    backfills: [],
     deadLetters: await state.deadLetters.counts(),
   };
   const upkeep = runUpkeep(session, { preparing, publisher, intervals: options.intervals, signal: ended.signal, log });

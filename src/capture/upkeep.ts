@@ -6,6 +6,7 @@ import { type Config, slotName } from '../config/schema.ts';
 import type { Relation } from '../core/change.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Finding } from '../core/finding.ts';
+import type { BackfillProgress } from '../core/status.ts';
 import { sleep } from '../flow/supervise.ts';
 import { within } from '../flow/within.ts';
 import type { ReplicationStream } from '../postgres/replication-stream.ts';
@@ -50,6 +51,8 @@ export interface LiveSession {
   readonly findings: readonly Finding[];
   /** As the server showed it last, and when. */
   slot: { readonly observed: ObservedSlot; readonly observedAt: string } | undefined;
+  /** The last run of each table, as it was looked at last. */
+  backfills: readonly BackfillProgress[];
   /** What `dead_letter` holds, as it was looked at last. */
   deadLetters: { readonly parked: number; readonly groups: number };
 }

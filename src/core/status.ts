@@ -31,6 +31,24 @@ export interface TableStatus {
   readonly held: Problem | undefined;
 }
 
+/** The last backfill of a table, as it was looked at last. */
+export interface BackfillProgress {
+  /** `schema.name` */
+  readonly table: string;
+  readonly run: number;
+  readonly status: 'waiting' | 'running' | 'paused' | 'completed' | 'failed' | 'replaced';
+  /** Settled so far, from the run's beginning. */
+  readonly rowsSent: number;
+  /** By the planner's statistics, never exact; undefined: not known. */
+  readonly rowsEstimated: number | undefined;
+  /** Of the last moments; undefined where it does not run, or was not looked at for long enough. */
+  readonly ratePerSecond: number | undefined;
+  /** Until the estimated rows are sent, at this rate. */
+  readonly etaSeconds: number | undefined;
+  /** Why it waits, was paused, or failed. */
+  readonly reason: string | undefined;
+}
+
 /** What `/v1/status` serves and metrics are read from. Counters count since `startedAt`. Positions are PostgreSQL's text form. */
 export interface WorkerStatus {
   readonly name: string;
@@ -80,5 +98,7 @@ export interface WorkerStatus {
   };
   readonly deadLetters: { readonly parked: number; readonly groups: number };
   readonly tables: readonly TableStatus[];
+  /** Of the tables that had one, the last run of each. */
+  readonly backfills: readonly BackfillProgress[];
   readonly findings: readonly Finding[];
 }

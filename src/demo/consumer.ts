@@ -7,9 +7,11 @@ export interface Envelope {
     readonly metadata: {
       readonly id: string;
       readonly sequence: string;
+      readonly operation: string;
       readonly table: string;
       readonly key: Readonly<Record<string, unknown>>;
-      readonly transaction: { readonly committedAt: string };
+      /** A row that a backfill read has none, and neither has the event about a run. */
+      readonly transaction?: { readonly committedAt: string };
     };
     readonly data: Readonly<Record<string, unknown>>;
   };

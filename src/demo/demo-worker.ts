@@ -27,6 +27,7 @@ export async function startDemoWorker({ url, bus, screen }: { url: string; bus: 
   return {
     /** Rejects when the worker halts, which in a demo nobody is going to mend. */
     halted,
+    backfills: () => worker.status().backfills,
     /** In a word, and why it waits or is halted. */
     state: () => {
       const { state, problem } = worker.status();

@@ -6,15 +6,19 @@ import { Accounting, nearestRank, type DemoReport, type SeenEvent } from './acco
 import { consume, type Envelope } from './consumer.ts';
 import { startDemoWorker } from './demo-worker.ts';
 import { EmbeddedPostgres } from './embedded-postgres.ts';
+import { type HistorySize, openShop } from './history.ts';
 import type { DemoOptions } from './options.ts';
 import type { Screen } from './screen.ts';
-import { openShop, runTraffic } from './traffic.ts';
+import { runTraffic } from './traffic.ts';
 
 /** How long nothing may arrive, after the shop has closed, until what is missing is called missing. */
 const PATIENCE_MS = 15_000;
 
-/** Receive loops at once: one waits for its deletes while the other receives. */
-const CONSUMERS = 2;
+/** What was there before: enough for some seconds of backfill beside the traffic. */
+const HISTORY: HistorySize = { customers: 4_000, orders: 8_000 };
+
+/** Receive loops at once: some wait for their deletes while others receive. Fewer would fall behind the backfill, and live events with them. */
+const CONSUMERS = 8;
 
 /**
  * Opens the shop, runs the worker beside it, and counts. Resolves with the books when `signal` has aborted or the time was over, and
@@ -31,7 +35,9 @@ export async function runDemo(
 
   const server = parts.use(await EmbeddedPostgres.start());
   const url = await server.createDatabase('shop');
-  await openShop(url);
+  const history = await openShop(url, HISTORY);
+  accounting.wasThere(history.rows);
+  const tables = new Set(history.rows.map(({ table }) => table)).size;
 
   const bus = await startLocalBus();
   parts.defer(() => bus.close());
@@ -46,7 +52,7 @@ export async function runDemo(
   const worker = await startDemoWorker({ url, bus, screen });
   parts.use(worker);
   const drawing = setInterval(() => {
-    screen.numbers({ ...accounting.now, latencyMs: latency(), state: worker.state() });
+    screen.numbers({ ...accounting.now, latencyMs: latency(), state: worker.state(), backfills: worker.backfills() });
   }, 250);
   parts.defer(() => clearInterval(drawing));
 
@@ -61,7 +67,7 @@ export async function runDemo(
   });
   const ends = [stop.signal, signal];
   if (options.seconds !== undefined) ends.push(AbortSignal.timeout(options.seconds * 1_000));
-  const traffic = runTraffic({ url, rate: options.rate, accounting }, AbortSignal.any(ends));
+  const traffic = runTraffic({ url, rate: options.rate, accounting, history }, AbortSignal.any(ends));
   parts.defer(async () => {
     stop.abort();
     // How they end is known already: whoever failed first was reported below.
@@ -70,10 +76,14 @@ export async function runDemo(
 
   const failing = Promise.race([consuming, worker.halted]);
   screen.say(`the shop is open, with ${options.rate} transactions a second; look in with: psql ${url}`);
+  screen.say(
+    `${history.rows.length.toLocaleString('en-US')} rows were there before: their backfill goes on beside the traffic`,
+  );
   if (options.seconds === undefined) screen.say('Ctrl-C closes it');
   await Promise.race([traffic, failing]);
-  screen.say('the shop is closed; waiting for what is still on the way');
-  await Promise.race([everythingArrived(accounting), failing]);
+  const left = accounting.now.backfillsCompleted === tables ? '' : ', and for the rest of the backfill';
+  screen.say(`the shop is closed; waiting for what is still on the way${left}`);
+  await Promise.race([everythingArrived(accounting, tables), failing]);
   // Whatever else was sent comes now: repeats, and events that nobody expected.
   await worker[Symbol.asyncDispose]();
   await bus.drained();
@@ -90,7 +100,11 @@ function countAccepted(bus: LocalBus, accounting: Accounting): () => number | un
   bus.onAccepted(({ detailType, detail }) => {
     const now = performance.timeOrigin + performance.now();
     const parsed = JSON.parse(detail) as Envelope['detail'];
-    const { committedAt } = parsed.metadata.transaction;
+    const { committedAt } = parsed.metadata.transaction ?? {};
+    if (committedAt === undefined) {
+      accounting.accepted(seen(detailType, parsed), undefined);
+      return;
+    }
     // `Date` keeps milliseconds; the three digits behind them are added back.
     const latencyMs = now - (Date.parse(committedAt) + Number(committedAt.slice(23, 26)) / 1_000);
     accounting.accepted(seen(detailType, parsed), latencyMs);
@@ -108,6 +122,7 @@ function seen(detailType: string, { metadata, data }: Envelope['detail']): SeenE
   const { version } = data;
   return {
     id: metadata.id,
+    operation: metadata.operation,
     table: metadata.table,
     key: Object.values(metadata.key).map(String),
     version: typeof version === 'number' ? version : '-',
@@ -131,14 +146,19 @@ async function consumeAll(
   }
 }
 
-/** Until nothing is missing, or nothing has arrived for too long. */
-async function everythingArrived(accounting: Accounting): Promise<void> {
-  let { received } = accounting.now;
+/** Until nothing is missing, of changes as of rows from before, and the backfills are over, or nothing has arrived for too long. */
+async function everythingArrived(accounting: Accounting, tables: number): Promise<void> {
+  const arrived = () => accounting.now.received + accounting.now.reads;
+  let before = arrived();
   let arrivedAt = performance.now();
-  while (accounting.now.missing > 0 && performance.now() - arrivedAt < PATIENCE_MS) {
+  const isWhole = () => {
+    const { missing, notBackfilled, backfillsCompleted } = accounting.now;
+    return missing === 0 && notBackfilled === 0 && backfillsCompleted === tables;
+  };
+  while (!isWhole() && performance.now() - arrivedAt < PATIENCE_MS) {
     await sleep(20);
-    if (accounting.now.received === received) continue;
-    ({ received } = accounting.now);
+    if (arrived() === before) continue;
+    before = arrived();
     arrivedAt = performance.now();
   }
 }

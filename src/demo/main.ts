@@ -17,7 +17,8 @@ for (const name of ['SIGINT', 'SIGTERM'] as const) {
 
 try {
   const report = await runDemo(options, { screen, signal: closed.signal });
-  const whole = report.missing === 0 && report.unexpected === 0 && report.outOfOrder === 0;
+  const whole =
+    report.missing === 0 && report.unexpected === 0 && report.outOfOrder === 0 && report.notBackfilled === 0;
   if (!options.json) out.write(`\n${inWords(report)}\n`);
   out.write('removed: the PostgreSQL server with its data and slot, the bus, and the queue; nothing is left running\n');
   if (options.json) process.stdout.write(`${JSON.stringify(report)}\n`);
@@ -33,6 +34,7 @@ function inWords(report: DemoReport): string {
   return [
     `${report.changesCommitted} row changes in ${report.transactionsCommitted} transactions were to make ${report.eventsExpected} events`,
     `${report.received} came out of the queue: ${report.missing} missing, ${report.unexpected} unexpected, ${report.repeated} repeated, ${report.outOfOrder} out of order`,
+    `of ${report.backfilled + report.notBackfilled} rows that were there before, ${report.backfilled} were backfilled: ${report.notBackfilled} not; ${report.reads} read events`,
     `from commit to the bus: ${p50 ?? '–'} ms (median), ${p99 ?? '–'} ms (99 of 100)`,
   ].join('\n');
 }

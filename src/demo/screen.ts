@@ -1,4 +1,6 @@
+import type { BackfillProgress } from '../core/status.ts';
 import type { Envelope } from './consumer.ts';
+import { progressLine } from './progress-line.ts';
 
 export interface Numbers {
   readonly changes: number;
@@ -7,6 +9,8 @@ export interface Numbers {
   /** Of the last moments, milliseconds; undefined where nothing came. */
   readonly latencyMs: number | undefined;
   readonly state: string;
+  /** Those that go on have a line of their own; one that has ended is said once. */
+  readonly backfills: readonly BackfillProgress[];
 }
 
 export interface Screen {
@@ -14,7 +18,7 @@ export interface Screen {
   say(line: string): void;
   /** A business event as it left the queue. */
   event(envelope: Envelope): void;
-  /** The one line that is always there. Called a few times a second. */
+  /** The lines that are always there. Called a few times a second. */
   numbers(now: Numbers): void;
   close(): void;
 }
@@ -22,6 +26,7 @@ export interface Screen {
 const RESET = '\u001B[0m';
 const DIM = '\u001B[2m';
 const BOLD = '\u001B[1m';
+const UP = '\u001B[1A';
 const CLEAR_LINE = '\r\u001B[2K';
 
 /** An event's colour says what it means for the shop. */
@@ -42,7 +47,7 @@ const QUIET: ReadonlySet<string> = new Set(['OrderLineAdded', 'OrderLineRemoved'
 /** Events that a person can follow; the others are in the numbers. */
 const SHOWN_PER_SECOND = 4;
 
-/** On a terminal: events run by above one line that is written over. Elsewhere: one plain line every two seconds. */
+/** On a terminal: events run by above lines that are written over. Elsewhere: plain lines every two seconds. */
 export function createScreen(out: NodeJS.WriteStream): Screen {
   return out.isTTY ? liveScreen(out) : plainScreen(out);
 }
@@ -52,54 +57,80 @@ function liveScreen(out: NodeJS.WriteStream): Screen {
   const paint = (code: string, text: string) => (coloured ? `${code}${text}${RESET}` : text);
   const rate = meter();
   const names = new Map<string, string>();
-  let line = '';
+  const ends = backfillEnds();
+  let lines: readonly string[] = [];
   let shown = 0;
   let second = 0;
-  const above = (text: string) => out.write(`${CLEAR_LINE}${text}\n${line}`);
+  const erased = () => CLEAR_LINE + `${UP}${CLEAR_LINE}`.repeat(Math.max(0, lines.length - 1));
+  const draw = (next: readonly string[], above = '') => {
+    out.write(`${erased()}${above}${next.join('\n')}`);
+    lines = next;
+  };
+  const above = (text: string) => draw(lines, `${text}\n`);
   return {
     say: above,
     event(envelope) {
       remember(names, envelope);
-      if (QUIET.has(envelope['detail-type'])) return;
+      const { transaction } = envelope.detail.metadata;
+      // What the backfill reads is on its own line, and would crowd out what happens now.
+      if (transaction === undefined || QUIET.has(envelope['detail-type'])) return;
       const now = Math.floor(performance.now() / 1_000);
       if (now !== second) [second, shown] = [now, 0];
       if ((shown += 1) > SHOWN_PER_SECOND) return;
       const type = envelope['detail-type'];
-      const time = envelope.detail.metadata.transaction.committedAt.slice(11, 23);
+      const time = transaction.committedAt.slice(11, 23);
       above(`  ${paint(DIM, time)}  ${paint(COLOURS[type] ?? DIM, type.padEnd(20))} ${story(envelope, names)}`);
     },
     numbers(now) {
-      line = [
+      for (const end of ends(now.backfills)) above(end);
+      const line = [
         paint(BOLD, ` ${rate(now.received).toFixed(0).padStart(4)} events/s`),
         `commit → bus ${paint(BOLD, now.latencyMs === undefined ? '–' : `${now.latencyMs.toFixed(1)} ms`)}`,
         `${now.changes} changes → ${now.received} events`,
         paint(DIM, `${now.missing} on the way`),
         paint(DIM, now.state),
       ].join(paint(DIM, '  │  '));
-      out.write(`${CLEAR_LINE}${line}`);
+      draw([...goingOn(now.backfills).map((run) => ` ${progressLine(run)}`), line]);
     },
     close() {
-      line = '';
-      out.write(CLEAR_LINE);
+      draw([]);
     },
   };
 }
 
 function plainScreen(out: NodeJS.WriteStream): Screen {
   const rate = meter();
+  const ends = backfillEnds();
   let lastAt = performance.now();
   return {
     say: (line) => void out.write(`${line}\n`),
     event: () => undefined,
     numbers(now) {
+      for (const end of ends(now.backfills)) out.write(`${end}\n`);
       if (performance.now() - lastAt < 2_000) return;
       lastAt = performance.now();
       const latency = now.latencyMs === undefined ? '' : `, commit to bus ${now.latencyMs.toFixed(1)} ms`;
       out.write(
         `${now.changes} changes committed, ${now.received} events received (${rate(now.received).toFixed(0)}/s${latency}), ${now.missing} on the way, ${now.state}\n`,
       );
+      for (const run of goingOn(now.backfills)) out.write(`${progressLine(run)}\n`);
     },
     close: () => undefined,
+  };
+}
+
+function goingOn(backfills: readonly BackfillProgress[]): readonly BackfillProgress[] {
+  return backfills.filter(({ status }) => status === 'waiting' || status === 'running' || status === 'paused');
+}
+
+/** The lines of runs that have ended since it was asked last. */
+function backfillEnds(): (backfills: readonly BackfillProgress[]) => string[] {
+  const said = new Set<number>();
+  return (backfills) => {
+    const open = new Set(goingOn(backfills));
+    const news = backfills.filter((run) => !open.has(run) && !said.has(run.run));
+    for (const { run } of news) said.add(run);
+    return news.map(progressLine);
   };
 }
 

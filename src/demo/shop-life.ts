@@ -1,13 +1,7 @@
 import type pg from 'pg';
 import type { Accounting, Expectation } from './accounting.ts';
+import type { History, Order } from './history.ts';
 import { between, cardNumber, person, pick, PRODUCTS } from './shop.ts';
-
-interface Order {
-  readonly id: string;
-  /** As PostgreSQL adds it up: money never passes through a JavaScript number. */
-  readonly amount: string;
-  readonly lines: number;
-}
 
 type Step = 'pay' | 'ship' | 'deliver' | 'cancel';
 
@@ -18,16 +12,19 @@ type Afterwards = (() => void) | undefined;
 export class Shop {
   readonly #pool: pg.Pool;
   readonly #accounting: Accounting;
-  readonly #customers: string[] = [];
+  readonly #customers: string[];
   /** Orders wait here for their next step; who takes one out is the only one to work on it. */
-  readonly #placed: Order[] = [];
+  readonly #placed: Order[];
   readonly #paid: Order[] = [];
   readonly #shipped: Order[] = [];
-  #signUps = 0;
+  #signUps: number;
 
-  constructor(pool: pg.Pool, accounting: Accounting) {
+  constructor(pool: pg.Pool, { accounting, history }: { accounting: Accounting; history: History }) {
     this.#pool = pool;
     this.#accounting = accounting;
+    this.#customers = [...history.customers];
+    this.#placed = [...history.placed];
+    this.#signUps = history.customers.length;
   }
 
   /** One transaction, by the dice. */

@@ -60,7 +60,7 @@ create table shop.payments (
 );
 `;
 
-/** What stands on the shelves when the shop opens: sku, name, price, attributes. Nobody captures it: it was there before. */
+/** What stands on the shelves when the shop opens: sku, name, price, attributes. Nobody asks for a backfill of it. */
 export const PRODUCTS: readonly (readonly [sku: string, name: string, price: string, attributes: object])[] = [
   ['TEA-ASSAM-250', 'Assam, 250 g', '9.80', { origin: 'India', caffeine: true }],
   ['TEA-MINT-100', 'Moroccan mint, 100 g', '6.40', { origin: 'Morocco', caffeine: false }],

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import type { Accounting } from './accounting.ts';
-import { PRODUCTS, SCHEMA_SQL } from './shop.ts';
+import type { History } from './history.ts';
 import { Shop } from './shop-life.ts';
 
 export interface TrafficOptions {
@@ -9,27 +9,12 @@ export interface TrafficOptions {
   /** Transactions a second, on average; they come as customers do, now two at once and now none. */
   readonly rate: number;
   readonly accounting: Accounting;
+  /** Its customers come back, and its open orders are worked on. */
+  readonly history: History;
 }
 
 /** People at work at once, each on a connection of its own. */
 const CLERKS = 6;
-
-/** Makes the tables and fills the shelves; customers come by themselves. */
-export async function openShop(url: string): Promise<void> {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  try {
-    await client.query(SCHEMA_SQL);
-    for (const [sku, name, price, attributes] of PRODUCTS) {
-      await client.query(
-        'insert into shop.products (sku, name, price, stock, attributes) values ($1, $2, $3, 1000000, $4)',
-        [sku, name, price, JSON.stringify(attributes)],
-      );
-    }
-  } finally {
-    await client.end();
-  }
-}
 
 /**
  * Customers sign up, order, pay, receive, cancel, and prices change, until `signal` aborts. Whatever was committed then stands in the
@@ -39,7 +24,7 @@ export async function runTraffic(options: TrafficOptions, signal: AbortSignal): 
   const pool = new pg.Pool({ connectionString: options.url, max: CLERKS, application_name: 'shop' });
   // A connection that breaks while nobody uses it: the next statement on it fails, and that is what is reported.
   pool.on('error', () => undefined);
-  const shop = new Shop(pool, options.accounting);
+  const shop = new Shop(pool, options);
   let due = performance.now();
   const clerk = async () => {
     for (;;) {

@@ -1,5 +1,5 @@
 import { parseLsn } from '../core/lsn.ts';
-import type { TableStatus, WorkerState, WorkerStatus } from '../core/status.ts';
+import type { BackfillProgress, TableStatus, WorkerState, WorkerStatus } from '../core/status.ts';
 import { isReady } from './readiness.ts';
 
 export interface Sample {
@@ -161,6 +161,19 @@ export const metricDefinitions: readonly MetricDefinition[] = [
     labels: ['table'],
     read: (status) => byTable(status, ({ held }) => (held === undefined ? 0 : 1)),
   },
+  tableBackfill(
+    'banyan_backfill_rows_sent',
+    'Rows that the last backfill of the table has sent.',
+    (run) => run.rowsSent,
+  ),
+  tableBackfill(
+    'banyan_backfill_rows_estimated',
+    'Rows that the last backfill of the table has to send, by the planner’s statistics.',
+    (run) => run.rowsEstimated,
+  ),
+  tableBackfill('banyan_backfill_running', '1 while a backfill of the table runs.', ({ status }) =>
+    status === 'running' ? 1 : 0,
+  ),
 ];
 
 function gauge(name: string, help: string, read: (status: WorkerStatus) => number | undefined): MetricDefinition {
@@ -178,6 +191,23 @@ function tableCounter(name: string, help: string, read: (table: TableStatus) => 
     help: help.replace(/\.$/, ', by table.'),
     labels: ['table'],
     read: (status) => byTable(status, read),
+  };
+}
+
+function tableBackfill(
+  name: string,
+  help: string,
+  read: (run: BackfillProgress) => number | undefined,
+): MetricDefinition {
+  return {
+    name,
+    type: 'gauge',
+    help,
+    labels: ['table'],
+    read: ({ backfills }) => {
+      const known = backfills.flatMap((run) => sampleOf(read(run)).map(({ value }) => ({ table: run.table, value })));
+      return summedUp(known, ({ value }) => value);
+    },
   };
 }
 
@@ -201,14 +231,17 @@ function sampleOf(value: number | undefined): Sample[] {
   return value === undefined ? [] : [{ value }];
 }
 
-function byTable(
-  status: WorkerStatus,
-  read: (table: TableStatus) => number,
+function byTable(status: WorkerStatus, read: (table: TableStatus) => number) {
+  return summedUp(status.tables, read);
+}
+
+/** A sample for each of the first tables, and one for all others. */
+function summedUp<T extends { readonly table: string }>(
+  tables: readonly T[],
+  read: (table: T) => number,
 ): { value: number; labels: { table: string } }[] {
-  const samples = status.tables
-    .slice(0, MAX_TABLES)
-    .map((table) => ({ value: read(table), labels: { table: table.table } }));
-  const others = status.tables.slice(MAX_TABLES);
+  const samples = tables.slice(0, MAX_TABLES).map((table) => ({ value: read(table), labels: { table: table.table } }));
+  const others = tables.slice(MAX_TABLES);
   if (others.length > 0) {
     samples.push({ value: others.reduce((sum, table) => sum + read(table), 0), labels: { table: OTHER_TABLES } });
   }

@@ -50,6 +50,18 @@ export function workerStatus(more: Partial<WorkerStatus> = {}): WorkerStatus {
         held: undefined,
       },
     ],
+    backfills: [
+      {
+        table: 'public.orders',
+        run: 1_023,
+        status: 'running',
+        rowsSent: 1_024,
+        rowsEstimated: 1_025,
+        ratePerSecond: 1_026,
+        etaSeconds: 1_027,
+        reason: undefined,
+      },
+    ],
     findings: [],
     ...more,
   };

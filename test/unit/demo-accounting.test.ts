@@ -1,8 +1,20 @@
 import { expect, test } from 'vitest';
-import { Accounting, nearestRank, type SeenEvent } from '../../src/demo/accounting.ts';
+import { Accounting, type Expectation, nearestRank, type SeenEvent } from '../../src/demo/accounting.ts';
 
 const order = (version: number, detailType: string) => ({ table: 'shop.orders', key: ['1'], version, detailType });
-const seen = (id: string, what: Omit<SeenEvent, 'id'>): SeenEvent => ({ id, ...what });
+const seen = (id: string, what: Expectation): SeenEvent => ({ id, operation: 'update', ...what });
+const read = (id: string, version: number, key = '1'): SeenEvent => ({
+  id,
+  operation: 'read',
+  table: 'shop.orders',
+  key: [key],
+  version,
+  detailType: 'OrderImported',
+});
+const about = (detailType: string): SeenEvent => ({
+  ...seen(detailType, { table: 'shop.orders', key: [], version: '-', detailType }),
+  operation: 'backfill',
+});
 
 test('what was committed and never received is missing, however many events the bus accepted', () => {
   const books = new Accounting();
@@ -61,6 +73,62 @@ test('a delete comes after everything else of its key', () => {
   const line = { table: 'shop.order_lines', key: ['1', '1'], version: '-' as const };
   books.accepted(seen('b', { ...line, detailType: 'OrderLineRemoved' }), 1);
   books.accepted(seen('a', { ...line, detailType: 'OrderLineAdded' }), 1);
+  expect(books.report().outOfOrder).toBe(1);
+});
+
+test('a row from before arrives by its read, or by an event of a later change', () => {
+  const books = new Accounting();
+  books.wasThere(['1', '2', '3'].map((key) => ({ table: 'shop.orders', key: [key] })));
+  expect(books.report()).toMatchObject({ backfilled: 0, notBackfilled: 3 });
+  books.received(read('r1', 1));
+  books.committed(1, [{ ...order(2, 'OrderShipped'), key: ['2'] }]);
+  books.received(seen('a', { ...order(2, 'OrderShipped'), key: ['2'] }));
+  expect(books.now.notBackfilled).toBe(1);
+  expect(books.report()).toMatchObject({
+    received: 1,
+    reads: 1,
+    repeated: 0,
+    unexpected: 0,
+    backfilled: 2,
+    notBackfilled: 1,
+  });
+});
+
+test('the end of a backfill is no arrival of its rows', () => {
+  const books = new Accounting();
+  books.wasThere([{ table: 'shop.orders', key: ['1'] }]);
+  books.received(about('BackfillStarted'));
+  expect(books.now.backfillsCompleted).toBe(0);
+  books.received(about('BackfillCompleted'));
+  expect(books.now.backfillsCompleted).toBe(1);
+  expect(books.report()).toMatchObject({ received: 0, unexpected: 0, notBackfilled: 1 });
+});
+
+test('a read repeats no change and stands for none; the same read again is a repeat', () => {
+  const books = new Accounting();
+  books.committed(1, [order(1, 'OrderPlaced')]);
+  books.received(read('r1', 1));
+  expect(books.report()).toMatchObject({ reads: 1, missing: 1, repeated: 0, unexpected: 0 });
+  books.received(seen('a', order(1, 'OrderPlaced')));
+  books.received(read('r1', 1));
+  expect(books.report()).toMatchObject({ received: 1, reads: 1, missing: 0, repeated: 1, unexpected: 0 });
+});
+
+test('a read of a row that nobody wrote is unexpected', () => {
+  const books = new Accounting();
+  books.wasThere([{ table: 'shop.orders', key: ['1'] }]);
+  books.received(read('r1', 1));
+  books.received(read('r2', 1, '2'));
+  expect(books.report()).toMatchObject({ reads: 2, backfilled: 1, unexpected: 1 });
+});
+
+test('a read of an older row behind a newer event is a disorder, one of the same row is none', () => {
+  const books = new Accounting();
+  books.accepted(seen('a', order(2, 'OrderShipped')), 1);
+  books.accepted(read('r1', 2), undefined);
+  books.accepted(about('BackfillCompleted'), undefined);
+  expect(books.report()).toMatchObject({ eventsAccepted: 3, outOfOrder: 0, latencyMs: { p50: 1, p99: 1 } });
+  books.accepted(read('r2', 1), undefined);
   expect(books.report().outOfOrder).toBe(1);
 });
 

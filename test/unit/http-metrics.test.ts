@@ -60,6 +60,9 @@ describe('metrics', () => {
       'banyan_table_null_conditions_total{table="public.orders"}': 1_020,
       'banyan_table_parked_total{table="public.orders"}': 1_021,
       'banyan_table_held{table="public.orders"}': 0,
+      'banyan_backfill_rows_sent{table="public.orders"}': 1_024,
+      'banyan_backfill_rows_estimated{table="public.orders"}': 1_025,
+      'banyan_backfill_running{table="public.orders"}': 1,
     });
   });
 
@@ -68,7 +71,11 @@ describe('metrics', () => {
     const unknown = { ...status.slot, heldBytes: undefined, lagBytes: undefined, observedAt: undefined };
     const found = await samples(
       workerStatus({ bus: { ...status.bus, rateLimit: 7 } }),
-      workerStatus({ slot: unknown, stream: { ...status.stream, receivedLsn: undefined, lagSeconds: undefined } }),
+      workerStatus({
+        slot: unknown,
+        stream: { ...status.stream, receivedLsn: undefined, lagSeconds: undefined },
+        backfills: status.backfills.map((run) => ({ ...run, rowsEstimated: undefined })),
+      }),
     );
     for (const name of [
       'banyan_slot_held_bytes',
@@ -78,6 +85,7 @@ describe('metrics', () => {
       'banyan_stream_unsettled_bytes',
       'banyan_bus_rate_limit_requests_per_second',
       'banyan_problem',
+      'banyan_backfill_rows_estimated',
     ]) {
       expect([name, [...found.keys()].filter((series) => series.startsWith(name))]).toEqual([name, []]);
     }

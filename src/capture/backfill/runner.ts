@@ -5,12 +5,14 @@ import { toBanyanError } from '../../core/errors.ts';
 import { sleep } from '../../flow/supervise.ts';
 import type { BackfillRun } from '../../state/backfills.ts';
 import type { LiveSession } from '../upkeep.ts';
+import { ProgressMeter } from './progress.ts';
 import { closeWatch, performRun } from './run.ts';
 
 /** Tables at a time: more would only wait for the same bus. */
 const TABLES_AT_ONCE = 2;
 const LOOK_MS = 1_000;
 const RETRY_MS = 5_000;
+const OPEN: ReadonlySet<BackfillRun['status']> = new Set(['waiting', 'running', 'paused']);
 
 export interface BackfillOptions {
   readonly session: LiveSession;
@@ -29,12 +31,16 @@ interface Active {
 export async function runBackfills(options: BackfillOptions): Promise<void> {
   const { session, signal } = options;
   const active = new Map<number, Active>();
+  const meter = new ProgressMeter();
   const failed = Promise.withResolvers<never>();
   failed.promise.catch(() => undefined);
   try {
     await askForConfigured(session);
     while (!signal.aborted) {
-      const open = await session.state.backfills.open();
+      const latest = await session.state.backfills.latest();
+      session.backfills = meter.look(latest, performance.now());
+      // An open run is the last one of its table: state takes no second.
+      const open = latest.filter(({ status }) => OPEN.has(status)).toSorted((a, b) => a.id - b.id);
       // A paused run that has begun still owes what the stream leaves to it.
       const wanted = new Map(
         open
@@ -84,7 +90,8 @@ async function attempt(run: BackfillRun, options: BackfillOptions): Promise<void
   try {
     await performRun(run, options);
   } catch (error) {
-    if (signal.aborted) return;
+    // What halted the worker is no fault of this run: it goes on where it was.
+    if (signal.aborted || session.dispatcher.status.state === 'halted') return;
     const failure = toBanyanError(error, `the backfill of ${run.table}`);
     log.warn({ table: run.table, run: run.id, kind: failure.kind }, `backfill interrupted: ${failure.message}`);
     switch (failure.reaction) {
