@@ -91,10 +91,16 @@ function dataOf(events: readonly SeenEvent[], operation: string): ReadonlyMap<nu
   return found;
 }
 
+/** What is not the same, from shortly before the first difference. */
 function differing(read: ReadonlyMap<number, string>, inserted: ReadonlyMap<number, string>): readonly object[] {
-  return [...read]
-    .filter(([row, text]) => inserted.get(row) !== text)
-    .map(([row, text]) => ({ row, read: text.slice(0, 300), inserted: inserted.get(row)?.slice(0, 300) }));
+  return [...read].flatMap(([row, ours]) => {
+    const theirs = inserted.get(row) ?? '';
+    if (ours === theirs) return [];
+    let same = 0;
+    while (same < ours.length && ours[same] === theirs[same]) same += 1;
+    const from = Math.max(0, same - 60);
+    return [{ row, read: ours.slice(from, from + 200), inserted: theirs.slice(from, from + 200) }];
+  });
 }
 
 function columnOf(one: TypeCase): string {
