@@ -17,8 +17,8 @@ const PATIENCE_MS = 15_000;
 /** What was there before: enough for some seconds of backfill beside the traffic. */
 const HISTORY: HistorySize = { customers: 4_000, orders: 8_000 };
 
-/** Receive loops at once: some wait for their deletes while others receive. Fewer would fall behind the backfill, and live events with them. */
-const CONSUMERS = 8;
+/** Receive loops at once, of each queue: some wait for their deletes while others receive. */
+const CONSUMERS = 4;
 
 /**
  * Opens the shop, runs the worker beside it, and counts. Resolves with the books when `signal` has aborted or the time was over, and
@@ -31,7 +31,7 @@ export async function runDemo(
   const accounting = new Accounting();
   await using parts = new AsyncDisposableStack();
   parts.defer(() => screen.close());
-  screen.say('starting a PostgreSQL server, an EventBridge bus with a rule and an SQS queue, and the worker');
+  screen.say('starting a PostgreSQL server, an EventBridge bus with two rules and SQS queues, and the worker');
 
   const server = parts.use(await EmbeddedPostgres.start());
   const url = await server.createDatabase('shop');
@@ -41,12 +41,7 @@ export async function runDemo(
 
   const bus = await startLocalBus();
   parts.defer(() => bus.close());
-  const { queueUrl } = await createQueueTarget(bus, {
-    busName: 'shop',
-    ruleName: 'all-of-the-shop',
-    pattern: { source: ['legacy.demo'] },
-    queueName: 'shop-events',
-  });
+  const queueUrls = await createQueues(bus);
   const latency = countAccepted(bus, accounting);
 
   const worker = await startDemoWorker({ url, bus, screen });
@@ -58,7 +53,7 @@ export async function runDemo(
 
   const stop = new AbortController();
   const consuming = consumeAll(bus, {
-    queueUrl,
+    queueUrls,
     signal: stop.signal,
     onEvent: (envelope) => {
       accounting.received(seen(envelope['detail-type'], envelope.detail));
@@ -87,7 +82,7 @@ export async function runDemo(
   // Whatever else was sent comes now: repeats, and events that nobody expected.
   await worker[Symbol.asyncDispose]();
   await bus.drained();
-  await Promise.race([emptied(bus, queueUrl), failing]);
+  await Promise.race([Promise.all(queueUrls.map((queueUrl) => emptied(bus, queueUrl))), failing]);
   return accounting.report();
 }
 
@@ -132,7 +127,7 @@ function seen(detailType: string, { metadata, data }: Envelope['detail']): SeenE
 
 async function consumeAll(
   bus: LocalBus,
-  what: { queueUrl: string; signal: AbortSignal; onEvent: (envelope: Envelope) => void },
+  what: { queueUrls: readonly string[]; signal: AbortSignal; onEvent: (envelope: Envelope) => void },
 ): Promise<void> {
   const sqs = new SQSClient({
     endpoint: bus.queuesUrl ?? '',
@@ -140,10 +135,32 @@ async function consumeAll(
     credentials: { accessKeyId: 'demo', secretAccessKey: 'demo' },
   });
   try {
-    await Promise.all(Array.from({ length: CONSUMERS }, () => consume({ sqs, ...what }, what.signal)));
+    const loops = what.queueUrls.flatMap((queueUrl) =>
+      Array.from({ length: CONSUMERS }, () => consume({ sqs, queueUrl, onEvent: what.onEvent }, what.signal)),
+    );
+    await Promise.all(loops);
   } finally {
     sqs.destroy();
   }
+}
+
+/** What a backfill sends has a queue of its own, so that no live event waits behind thousands of old rows. */
+async function createQueues(bus: LocalBus): Promise<string[]> {
+  const old = ['read', 'backfill'];
+  const rules = [
+    { ruleName: 'live', queueName: 'shop-events', operation: [{ 'anything-but': old }] },
+    { ruleName: 'backfilled', queueName: 'shop-backfill', operation: old },
+  ];
+  const targets = await Promise.all(
+    rules.map(({ operation, ...names }) =>
+      createQueueTarget(bus, {
+        busName: 'shop',
+        pattern: { source: ['legacy.demo'], detail: { metadata: { operation } } },
+        ...names,
+      }),
+    ),
+  );
+  return targets.map(({ queueUrl }) => queueUrl);
 }
 
 /** Until nothing is missing, of changes as of rows from before, and the backfills are over, or nothing has arrived for too long. */

@@ -20,7 +20,9 @@ try {
   const whole =
     report.missing === 0 && report.unexpected === 0 && report.outOfOrder === 0 && report.notBackfilled === 0;
   if (!options.json) out.write(`\n${inWords(report)}\n`);
-  out.write('removed: the PostgreSQL server with its data and slot, the bus, and the queue; nothing is left running\n');
+  out.write(
+    'removed: the PostgreSQL server with its data and slot, the bus, and the queues; nothing is left running\n',
+  );
   if (options.json) process.stdout.write(`${JSON.stringify(report)}\n`);
   process.exitCode = whole ? 0 : 1;
 } catch (error) {
@@ -33,7 +35,7 @@ function inWords(report: DemoReport): string {
   const { p50, p99 } = report.latencyMs;
   return [
     `${report.changesCommitted} row changes in ${report.transactionsCommitted} transactions were to make ${report.eventsExpected} events`,
-    `${report.received} came out of the queue: ${report.missing} missing, ${report.unexpected} unexpected, ${report.repeated} repeated, ${report.outOfOrder} out of order`,
+    `${report.received} came out of their queue: ${report.missing} missing, ${report.unexpected} unexpected, ${report.repeated} repeated, ${report.outOfOrder} out of order`,
     `of ${report.backfilled + report.notBackfilled} rows that were there before, ${report.backfilled} were backfilled: ${report.notBackfilled} not; ${report.reads} read events`,
     `from commit to the bus: ${p50 ?? '–'} ms (median), ${p99 ?? '–'} ms (99 of 100)`,
   ].join('\n');

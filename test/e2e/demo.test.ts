@@ -39,7 +39,7 @@ test(
       latencyMs: { p50: expect.any(Number), p99: expect.any(Number) },
     });
     const { transactionsCommitted, eventsExpected, received, eventsAccepted, reads } = report as Record<string, number>;
-    expect(transactionsCommitted).toBeGreaterThan(100);
+    expect(transactionsCommitted).toBeGreaterThan(50);
     expect(received).toBe(eventsExpected);
     // And two events about each of the two runs.
     expect(eventsAccepted).toBe(Number(received) + Number(reads) + 4);
