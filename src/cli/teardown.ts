@@ -5,8 +5,7 @@ import { withClient } from '../postgres/connection.ts';
 import { quoteIdentifier } from '../postgres/identifier.ts';
 import { dropSlot, observeSlot, type ObservedSlot } from '../postgres/slot.ts';
 import { sqlStateOf, toDatabaseError } from '../postgres/sqlstate.ts';
-import { removeState } from '../state/remove.ts';
-import { readState } from '../state/state.ts';
+import { lettersLost, removeState } from '../state/remove.ts';
 import { connectionOf } from '../worker.ts';
 import { type CommandContext, ExitCode, loadFor } from './context.ts';
 import { count, type Output } from './output.ts';
@@ -37,7 +36,7 @@ export async function teardown(options: TeardownOptions, context: CommandContext
     withStatePool(config, async (pool) => {
       const slot = await observeSlot(client, slotName(config));
       refuseActive(slot, config);
-      const parked = await parkedLetters(config, pool);
+      const parked = await lettersLost({ pool, connector: config.name, schema: config.state.schema });
       if (!options.yes) throw announcement(config, { slot, parked });
       if (parked > 0 && !options.discardParked) {
         throw new BanyanError('preflight', `${count(parked, 'dead letter')} still wait: with the state they are lost`, {
@@ -68,17 +67,6 @@ function refuseActive(slot: ObservedSlot | undefined, config: Config): void {
     `slot ${slotName(config)} is read by ${applicationName ?? 'another session'} (pid ${pid})`,
     { remedy: 'stop the worker first; a second one that stands by would take over, so stop that one too' },
   );
-}
-
-/** 0 where there is no state yet. */
-async function parkedLetters(config: Config, pool: pg.Pool): Promise<number> {
-  try {
-    const state = await readState({ pool, connector: config.name, schema: config.state.schema });
-    return (await state.deadLetters.counts()).parked;
-  } catch (error) {
-    if (error instanceof BanyanError && error.kind === 'preflight') return 0;
-    throw error;
-  }
 }
 
 function announcement(config: Config, found: { slot: ObservedSlot | undefined; parked: number }): BanyanError {

@@ -130,8 +130,8 @@ export function backfillStore(scope: StateScope): BackfillStore {
       }>(
         scope,
         `select number, oid::int8::text as oid, relation, filenode::int8::text as filenode, cursor, done
-         from {backfill_part} where run = $1 order by number`,
-        [run],
+         from {backfill_part} where run = (select id from {backfill_run} where connector = $1 and id = $2) order by number`,
+        [connector, run],
       );
       return rows.map(({ oid, filenode, cursor, ...row }) => ({
         ...row,

@@ -10,7 +10,26 @@ export interface RemovedState {
   readonly otherConnectors: readonly string[];
 }
 
-const TABLES = ['slot_record', 'table_record', 'dead_letter', 'held_table', 'request', 'gap', 'backfill_run'] as const;
+/** Made together by the first migration: where one is missing, the schema is not ours. With a column `connector`, like those of LATER. */
+const FIRST = ['slot_record', 'table_record', 'dead_letter', 'held_table', 'request', 'gap'];
+/** An older version did not make them. */
+const LATER = ['backfill_run'];
+const OURS = new Set([...FIRST, ...LATER, 'backfill_part', 'migration']);
+
+/** How many dead letters go with a connector's state; whichever version left the schema, if any did. */
+export async function lettersLost(options: StateOptions): Promise<number> {
+  try {
+    if (!isState(await tablesIn(options.pool, options.schema))) return 0;
+    const { rows } = await options.pool.query<{ parked: number }>(
+      `select count(*)::float8 as parked from ${quoteIdentifier(options.schema)}.dead_letter
+       where connector = $1 and status = 'parked'`,
+      [options.connector],
+    );
+    return rows[0]?.parked ?? 0;
+  } catch (error) {
+    throw toDatabaseError(error, usingState(options.schema));
+  }
+}
 
 /**
  * Forgets a connector: its rows, and when nobody else's are left, the tables and the schema. Never cascades: what others put into the
@@ -21,23 +40,22 @@ export async function removeState(options: StateOptions): Promise<RemovedState> 
   try {
     const client = await options.pool.connect();
     try {
-      const present = await ourTables(client, options.schema);
-      if (!present.includes('migration')) {
+      const present = await tablesIn(client, options.schema);
+      if (!isState(present)) {
         client.release();
         return { schema: 'absent', otherConnectors: [] };
       }
       await client.query('begin');
       const others = new Set<string>();
-      for (const table of TABLES) {
+      for (const table of [...FIRST, ...LATER].filter((each) => present.includes(each))) {
         await client.query(`delete from ${quoted}.${table} where connector = $1`, [options.connector]);
         const { rows } = await client.query<{ connector: string }>(`select distinct connector from ${quoted}.${table}`);
         for (const row of rows) others.add(row.connector);
       }
       let schema: RemovedState['schema'] = 'kept';
       if (others.size === 0) {
-        await client.query(
-          `drop table ${['backfill_part', ...TABLES, 'migration'].map((table) => `${quoted}.${table}`).join(', ')}`,
-        );
+        const ours = present.filter((table) => OURS.has(table)).map((table) => `${quoted}.${table}`);
+        await client.query(`drop table ${ours.join(', ')}`);
         schema = (await dropSchema(client, options.schema)) ? 'dropped' : 'kept';
       }
       await client.query('commit');
@@ -52,7 +70,11 @@ export async function removeState(options: StateOptions): Promise<RemovedState> 
   }
 }
 
-async function ourTables(client: pg.ClientBase, schema: string): Promise<string[]> {
+function isState(present: readonly string[]): boolean {
+  return ['migration', ...FIRST].every((table) => present.includes(table));
+}
+
+async function tablesIn(client: pg.ClientBase | pg.Pool, schema: string): Promise<string[]> {
   const { rows } = await client.query<{ relname: string }>(
     `select relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
      where n.nspname = $1 and relkind = 'r'`,

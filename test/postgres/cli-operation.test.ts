@@ -1,9 +1,11 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import { type LocalBus, startLocalBus } from '../../src/local-bus/local-bus.ts';
+import { openState } from '../../src/state/state.ts';
 import { banyan, BanyanProcess, type Finished } from '../support/banyan-process.ts';
 import { eventually } from '../support/eventually.ts';
 
@@ -231,6 +233,26 @@ describe('teardown', () => {
     expect(again.stdout).toContain('- slot banyan_tears was not there');
     // The application's table is as it was.
     expect(await shop.query('select status from orders')).toEqual([{ status: 'shipped' }]);
+  });
+
+  test('asks about the dead letters of a schema that no worker of this version has opened', async () => {
+    const shop = await open('aged');
+    const pool = new pg.Pool({ connectionString: server.url('aged') });
+    try {
+      await openState({ pool, connector: 'aged', schema: 'banyan' });
+    } finally {
+      await pool.end();
+    }
+    await shop.query('drop table banyan.backfill_part, banyan.backfill_run');
+    await shop.query('delete from banyan.migration where number > 1');
+    await shop.query(`insert into banyan.dead_letter
+        (connector, direction, event_id, entry, table_name, sequence, kind, message, behind, event)
+      values ('aged', 'forward', '7-1-1', 0, 'public.orders', '0001', 'event-rejected', 'refused', false, '{}')`);
+    const asked = await shop.banyan('teardown', '--yes');
+    expect(asked.code).toBe(5);
+    expect(asked.stderr).toContain('1 dead letter still wait');
+    expect((await shop.banyan('teardown', '--yes', '--discard-parked')).code).toBe(0);
+    expect(await left(shop)).toEqual({ slots: 0, publications: 0, schemas: 0 });
   });
 
   test('leaves to the DBA what manage: false says is the DBA’s, and says how it is dropped', async () => {
