@@ -146,9 +146,10 @@ async function fetchRows(client: pg.ClientBase, limits: ChunkLimits) {
     await fetchEach(client, size, (row) => {
       fetched += 1;
       // How wide the next rows are is known only when they come: those behind the limit are let go one by one, and read by the next chunk.
-      if (bytes >= limits.bytes) return;
+      if (bytes >= limits.bytes) return false;
       for (const cell of row) bytes += cell?.length ?? 4;
       rows.push(row);
+      return true;
     });
     if (bytes >= limits.bytes) return { rows, bytes, atEnd: false };
     if (fetched < size) return { rows, bytes, atEnd: true };
@@ -160,17 +161,16 @@ async function fetchRows(client: pg.ClientBase, limits: ChunkLimits) {
   }
 }
 
-/** Rows as they arrive; pg would gather all of a fetch before it shows the first. */
-function fetchEach(client: pg.ClientBase, size: number, onRow: (row: Cell[]) => void): Promise<void> {
+/** Rows as they arrive; pg would gather all of a fetch before it shows the first. `take` says whether it has room for the row. */
+function fetchEach(client: pg.ClientBase, size: number, take: (row: Cell[]) => boolean): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const query = new pg.Query<Cell[]>(
     { text: `fetch ${size} from banyan_chunk`, rowMode: 'array', types: textTypes } as pg.QueryArrayConfig,
     (error: Error | null | undefined) => (error == null ? resolve() : reject(error)),
   );
   query.on('row', (row: Cell[], result) => {
-    // With a callback pg also keeps the rows.
-    if (result !== undefined) result.rows.length = 0;
-    onRow(row);
+    // With a callback pg keeps the rows too.
+    if (!take(row) && result !== undefined) result.rows.length = 0;
   });
   client.query(query);
   return promise;
