@@ -3,6 +3,7 @@ import {
   EventBridgeClient,
   type EventBridgeClientConfig,
   PutEventsCommand,
+  type PutEventsRequestEntry,
   type PutEventsResultEntry,
 } from '@aws-sdk/client-eventbridge';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
@@ -42,6 +43,7 @@ const CONNECTION_TIMEOUT_MS = 3_000;
 export function createEventBridgePublisher(options: EventBridgeOptions): Publisher {
   const { busName, log } = options;
   const client = createClient(options);
+  const putEntries = entriesSender(client);
   const verified = new Set<string>();
   let mayDescribe = true;
 
@@ -72,7 +74,7 @@ export function createEventBridgePublisher(options: EventBridgeOptions): Publish
     let results: readonly PutEventsResultEntry[];
     try {
       const entries = events.map((event) => toEntry(event, busName));
-      results = (await client.send(new PutEventsCommand({ Entries: entries }), { abortSignal: signal })).Entries ?? [];
+      results = await putEntries(entries, signal);
     } catch (thrown) {
       if (signal.aborted) throw abortReason(signal);
       const { error, fault } = requestFailure(thrown, 'putting events');
@@ -114,6 +116,23 @@ export function createEventBridgePublisher(options: EventBridgeOptions): Publish
     },
     probe: (signal) => describe(busName, signal),
     close: async () => client.destroy(),
+  };
+}
+
+/**
+ * PutEvents through the client's middleware, resolved once for each signal instead of once a call. The client has `cacheMiddleware` for that,
+ * but leaves out calls with options, and ours have a signal; all calls of a session have the same one.
+ */
+function entriesSender(client: EventBridgeClient) {
+  const handlers = new WeakMap<AbortSignal, ReturnType<PutEventsCommand['resolveMiddleware']>>();
+  return async (entries: PutEventsRequestEntry[], signal: AbortSignal): Promise<readonly PutEventsResultEntry[]> => {
+    const command = new PutEventsCommand({ Entries: entries });
+    let handler = handlers.get(signal);
+    if (handler === undefined) {
+      handler = command.resolveMiddleware(client.middlewareStack, client.config, { abortSignal: signal });
+      handlers.set(signal, handler);
+    }
+    return (await handler(command)).output.Entries ?? [];
   };
 }
 

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 export interface StubEntry {
@@ -16,6 +16,9 @@ export interface StubCall {
   readonly entries: readonly StubEntry[];
   /** Of DescribeEventBus. */
   readonly name: string | undefined;
+  /** Of the signature. */
+  readonly accessKeyId: string | undefined;
+  readonly signedAtMs: number;
 }
 
 /** hang: no answer ever. destroy: the connection breaks before an answer. */
@@ -28,6 +31,8 @@ export interface EventBridgeStub {
   /** Connections that were opened so far. */
   readonly connections: () => number;
   answer: (call: StubCall) => StubAnswer;
+  /** The service's clock, milliseconds since 1970-01-01 UTC. */
+  nowMs: () => number;
   readonly close: () => Promise<void>;
 }
 
@@ -54,7 +59,12 @@ export async function startEventBridgeStub(): Promise<EventBridgeStub> {
     request.on('end', () => {
       const input = JSON.parse(Buffer.concat(chunks).toString()) as { Entries?: StubEntry[]; Name?: string };
       const operation = String(request.headers['x-amz-target']).replace('AWSEvents.', '');
-      const call: StubCall = { operation, entries: input.Entries ?? [], name: input.Name };
+      const call: StubCall = {
+        operation,
+        entries: input.Entries ?? [],
+        name: input.Name,
+        ...signatureOf(request.headers),
+      };
       calls.push(call);
       const answer = stub.answer(call);
       if (answer === 'hang') return;
@@ -62,7 +72,10 @@ export async function startEventBridgeStub(): Promise<EventBridgeStub> {
         response.destroy();
         return;
       }
-      response.writeHead(answer.status, { 'content-type': 'application/x-amz-json-1.1' });
+      response.writeHead(answer.status, {
+        'content-type': 'application/x-amz-json-1.1',
+        date: new Date(stub.nowMs()).toUTCString(),
+      });
       response.end(JSON.stringify(answer.body));
     });
   });
@@ -74,6 +87,7 @@ export async function startEventBridgeStub(): Promise<EventBridgeStub> {
     calls,
     connections: () => connections,
     answer: acceptAll,
+    nowMs: Date.now,
     close: async () => {
       server.closeAllConnections();
       server.close();
@@ -81,4 +95,10 @@ export async function startEventBridgeStub(): Promise<EventBridgeStub> {
     },
   };
   return stub;
+}
+
+/** Signature version 4 says who signed, and when: `20260301T120000Z`. */
+function signatureOf(headers: IncomingHttpHeaders): Pick<StubCall, 'accessKeyId' | 'signedAtMs'> {
+  const time = String(headers['x-amz-date']).replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5');
+  return { accessKeyId: /Credential=([^/]+)/.exec(headers.authorization ?? '')?.[1], signedAtMs: Date.parse(time) };
 }
