@@ -55,7 +55,7 @@ test.each([14, 18] as const)(
       await using worker = await spawnWorker(config);
       const incomplete = () =>
         `a backfill never ended; ${details.length} events; the worker logged:\n${worker.log().slice(-3_000)}`;
-      await eventually(() => allCompleted(1), incomplete, { timeoutMs: 90_000 });
+      await eventually(() => allCompleted(1), incomplete, { timeoutMs: 120_000 });
       await churn.stop();
       // Changes that these do not publish are the next run's, and what it does not send is gone.
       const { requests } = await state();
@@ -88,7 +88,7 @@ test.each([14, 18] as const)(
       await server.stop();
     }
   },
-  240_000,
+  400_000,
 );
 
 async function closable() {
@@ -110,6 +110,8 @@ function watchTransactions(pool: pg.Pool): { longest(): Promise<number> } {
       await pause(20);
     }
   })();
+  // A test that failed before its end has no server any more.
+  looking.catch(() => undefined);
   return {
     async longest() {
       ended = true;
@@ -121,12 +123,15 @@ function watchTransactions(pool: pg.Pool): { longest(): Promise<number> } {
 
 async function confirmed(pool: pg.Pool): Promise<void> {
   const { rows } = await pool.query<{ lsn: string }>('select pg_current_wal_lsn()::text as lsn');
-  await eventually(async () => {
-    const found = await pool.query(`select 1 from pg_replication_slots where confirmed_flush_lsn >= $1::pg_lsn`, [
-      rows[0]?.lsn,
-    ]);
-    return found.rowCount === 1;
-  });
+  await eventually(
+    async () => {
+      const found = await pool.query(`select 1 from pg_replication_slots where confirmed_flush_lsn >= $1::pg_lsn`, [
+        rows[0]?.lsn,
+      ]);
+      return found.rowCount === 1;
+    },
+    () => 'the slot was never confirmed up to the end',
+  );
 }
 
 /** Keys of rows that the copy lacks or has otherwise, and of those that only the copy has: decided by the server, over all columns. */

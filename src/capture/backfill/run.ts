@@ -141,6 +141,8 @@ async function readAll(
     log,
   });
   await options.source.watch.moved.drained(signal);
+  // The run is over: what moves from here on is not its own, and must not hold back the stream with nobody left to send it.
+  options.source.watch.moved.giveUp();
   await complete(run, context);
 }
 
