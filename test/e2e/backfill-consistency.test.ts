@@ -99,9 +99,9 @@ async function closable() {
 /** Asks again and again how long the oldest transaction of the worker's is open. */
 function watchTransactions(pool: pg.Pool): { longest(): Promise<number> } {
   let longest = 0;
-  let ended = false;
+  const ended = new AbortController();
   const looking = (async () => {
-    while (!ended) {
+    while (!ended.signal.aborted) {
       const { rows } = await pool.query<{ seconds: number | null }>(
         `select max(extract(epoch from clock_timestamp() - xact_start))::float8 as seconds from pg_stat_activity
          where application_name like 'banyan %' and backend_type = 'client backend' and state <> 'idle'`,
@@ -114,7 +114,7 @@ function watchTransactions(pool: pg.Pool): { longest(): Promise<number> } {
   looking.catch(() => undefined);
   return {
     async longest() {
-      ended = true;
+      ended.abort();
       await looking;
       return longest;
     },
