@@ -139,7 +139,7 @@ function entriesSender(client: EventBridgeClient) {
 function createClient(options: EventBridgeOptions): EventBridgeClient {
   const { region, endpoint, credentials, concurrency, requestTimeoutMs, log } = options;
   const agent = { keepAlive: true, maxSockets: concurrency };
-  return new EventBridgeClient({
+  const client = new EventBridgeClient({
     region,
     ...(endpoint === undefined ? {} : { endpoint }),
     ...(credentials === undefined ? {} : { credentials }),
@@ -155,6 +155,32 @@ function createClient(options: EventBridgeOptions): EventBridgeClient {
       logger: { debug() {}, info() {}, trace() {}, warn: warnOf(log), error: warnOf(log) },
     }),
   });
+  keepUserAgent(client);
+  return client;
+}
+
+/** The SDK composes its user agent for each call, and signs half of it. It is the same in all of them, so it is made once, and not signed. */
+function keepUserAgent(client: EventBridgeClient): void {
+  let userAgent: string | undefined;
+  client.middlewareStack.add(
+    (next) => async (args) => {
+      userAgent ??= await userAgentOf(client);
+      // What the SDK's types do not say: `serialize` has put the HTTP request here.
+      (args.request as { readonly headers: Record<string, string> }).headers['user-agent'] = userAgent;
+      return next(args);
+    },
+    { name: 'getUserAgentMiddleware', override: true, step: 'build', priority: 'low' },
+  );
+}
+
+/** As the SDK writes it, without the numbers of the SDK's features in use. */
+async function userAgentOf({ config }: EventBridgeClient): Promise<string> {
+  const parts: (readonly [name: string, value?: string])[] = [...(await config.defaultUserAgentProvider())];
+  const application = await config.userAgentAppId();
+  if (application !== undefined) parts.push(['app', application]);
+  return parts
+    .map(([name, value]) => (value === undefined ? name : `${name}/${value}`).replaceAll(/[^\w!#$%&'*+./^`|~-]/g, '-'))
+    .join(' ');
 }
 
 function warnOf(log: Logger) {

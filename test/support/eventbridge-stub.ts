@@ -19,6 +19,7 @@ export interface StubCall {
   /** Of the signature. */
   readonly accessKeyId: string | undefined;
   readonly signedAtMs: number;
+  readonly userAgent: string | undefined;
 }
 
 /** hang: no answer ever. destroy: the connection breaks before an answer. */
@@ -64,6 +65,7 @@ export async function startEventBridgeStub(): Promise<EventBridgeStub> {
         entries: input.Entries ?? [],
         name: input.Name,
         ...signatureOf(request.headers),
+        userAgent: request.headers['user-agent'],
       };
       calls.push(call);
       const answer = stub.answer(call);

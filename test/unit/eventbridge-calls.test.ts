@@ -1,5 +1,5 @@
 import { pino } from 'pino';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { entrySizeBytes } from '../../src/bus/entry.ts';
 import { createEventBridgePublisher, type EventBridgeOptions } from '../../src/bus/eventbridge.ts';
 import type { Outcome, Publisher } from '../../src/bus/publisher.ts';
@@ -15,6 +15,7 @@ beforeEach(async () => {
   stub = await startEventBridgeStub();
 });
 afterEach(async () => {
+  vi.unstubAllEnvs();
   for (const publisher of publishers.splice(0)) await publisher.close();
   await stub.close();
 });
@@ -108,5 +109,15 @@ describe('calls that share their middleware', () => {
       Math.abs(call.signedAtMs - serviceMs) > 300_000 ? serviceError('InvalidSignatureException') : acceptAll(call);
     expect(kinds(await publisher.publish([event('1')], never))).toEqual(['bus-credentials']);
     expect(kinds(await publisher.publish([event('1')], never))).toEqual(['accepted']);
+  });
+
+  test('say in each request which SDK it comes from, and the application that the environment names', async () => {
+    vi.stubEnv('AWS_SDK_UA_APP_ID', 'orders (legacy)');
+    const publisher = connect();
+    await publisher.publish([event('1')], never);
+    await publisher.publish([event('2')], never);
+    const agent = /^aws-sdk-js\/\d+\.\d+\.\d+ ua\/\S+ os\/\S+ lang\/js md\/nodejs\S* .*app\/orders--legacy-$/;
+    expect(stub.calls.map(({ userAgent }) => userAgent)).toEqual(stub.calls.map(() => expect.stringMatching(agent)));
+    expect(stub.calls).toHaveLength(3);
   });
 });
