@@ -33,5 +33,5 @@ USER 1000:1000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["node", "/app/dist/cli/main.js", "healthcheck"]
 # V8 would take a share of the machine's memory as leave to grow. With these limits the worker stays below 250 MB, whatever the transaction's
 # size (npm run bench -- huge-transaction); rows of 100 MB and more need a higher --max-old-space-size.
-ENTRYPOINT ["node", "--max-old-space-size=256", "--max-semi-space-size=16", "/app/dist/cli/main.js"]
+ENTRYPOINT ["node", "--max-old-space-size=256", "--max-semi-space-size=16", "--heap-growing-percent=60", "/app/dist/cli/main.js"]
 CMD ["run"]

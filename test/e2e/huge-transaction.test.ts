@@ -13,7 +13,7 @@ const EVENTS = ROWS / ROWS_PER_EVENT;
 const KILL_AFTER = [EVENTS * 0.04, EVENTS * 0.1, EVENTS * 0.01];
 const MEMORY_LIMIT = 250_000_000;
 /** Node.js collects late where the machine has much memory: a container's limit, said to it. */
-const HEAP_LIMITS = ['--max-old-space-size=256', '--max-semi-space-size=16'];
+const HEAP_LIMITS = ['--max-old-space-size=256', '--max-semi-space-size=16', '--heap-growing-percent=60'];
 
 let server: EmbeddedPostgres;
 let url: string;
