@@ -11,7 +11,7 @@ const ROWS_PER_EVENT = 10;
 const EVENTS = ROWS / ROWS_PER_EVENT;
 const KILLS = 10;
 /** What is in flight of one reader: `MAX_CHUNK` of the backfill. What is read ahead is not sent. */
-const CHUNK_EVENTS = 50_000 / ROWS_PER_EVENT;
+const CHUNK_EVENTS = 10_000 / ROWS_PER_EVENT;
 const MEMORY_LIMIT = 250_000_000;
 const HEAP_LIMITS = ['--max-old-space-size=256', '--max-semi-space-size=16', '--heap-growing-percent=60'];
 
