@@ -114,15 +114,19 @@ async function read(client: pg.ClientBase, table: ChunkTable, selection: Selecti
   const byPosition = table.key.length === 0;
   const columns = [...table.columns.map(quoteIdentifier), ...(byPosition ? ['ctid'] : [])].join(', ');
   const where = conditions.length === 0 ? '' : ` where ${conditions.join(' and ')}`;
+  const relation = `${table.partitioned === true ? '' : 'only '}${qualifiedName(table)}`;
   try {
-    await client.query('begin isolation level repeatable read read only');
+    // The lock comes before the snapshot: a rewriting ALTER that is waited for between the two would leave an older snapshot an empty table.
+    // A policy that hides rows is an error and no end of the table: the stream does not hide them.
+    await client.query(`begin isolation level repeatable read read only; set local row_security = off;
+      lock table ${relation} in access share mode`);
     // Also fixes the snapshot: the cursor reads under the same one.
     const { rows: facts } = await client.query<{ snapshot: string }>('select pg_current_snapshot()::text as snapshot');
     const snapshot = Snapshot.parse(facts[0]?.snapshot ?? '');
     if (byPosition) await client.query(IN_PHYSICAL_ORDER);
     // The condition is a person's SQL; the extended protocol takes one statement only.
     await client.query({
-      text: `declare banyan_chunk no scroll cursor for select ${columns} from ${table.partitioned === true ? '' : 'only '}${qualifiedName(table)}${where} ${tail}`,
+      text: `declare banyan_chunk no scroll cursor for select ${columns} from ${relation}${where} ${tail}`,
       values: [...values],
       queryMode: 'extended',
     } as pg.QueryConfig);

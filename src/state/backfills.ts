@@ -50,8 +50,8 @@ export interface BackfillStore {
   /** The last run of each table, or of one. */
   latest(table?: string): Promise<readonly BackfillRun[]>;
   parts(run: number): Promise<readonly BackfillPart[]>;
-  /** From waiting to running, with its parts. */
-  start(run: number, plan: { parts: readonly NewPart[]; rowsEstimated: number | undefined }): Promise<void>;
+  /** From waiting to running, with its parts; false: it was not waiting any more. */
+  start(run: number, plan: { parts: readonly NewPart[]; rowsEstimated: number | undefined }): Promise<boolean>;
   /** Behind a settled chunk. No effect on a run that is finished. */
   advance(
     run: number,
@@ -142,18 +142,21 @@ export function backfillStore(scope: StateScope): BackfillStore {
     },
 
     async start(run, { parts, rowsEstimated }) {
-      await queryState(
+      const [row] = await queryState<{ started: boolean }>(
         scope,
         `with plan as (
            select * from json_to_recordset($3::json) as p(number int, oid int8, relation text, filenode int8)
          ), run as (
            update {backfill_run} set status = 'running', started_at = now(), rows_estimated = $4, reason = null
            where connector = $1 and id = $2 and status = 'waiting' returning id
+         ), parts as (
+           insert into {backfill_part} (run, number, oid, relation, filenode)
+           select run.id, plan.number, plan.oid::oid, plan.relation, plan.filenode::oid from run, plan
          )
-         insert into {backfill_part} (run, number, oid, relation, filenode)
-         select run.id, plan.number, plan.oid::oid, plan.relation, plan.filenode::oid from run, plan`,
+         select exists (select from run) as started`,
         [connector, run, scope.storableJson(JSON.stringify(parts)), rowsEstimated ?? null],
       );
+      return row?.started === true;
     },
 
     async advance(run, { part, cursor, done, rows }) {

@@ -257,3 +257,51 @@ test('a table without a key is read from its beginning again when it was rewritt
   );
   expect(Array.from({ length: ROWS - 899 }, (_, n) => n + 900).filter((id) => !read.has(id))).toEqual([]);
 });
+
+test('a table that is rewritten while a chunk waits for it is read whole', async () => {
+  await using bed = await makeBed(server, { name: 'rewriting', setup });
+  const publisher = new HeldAtFirstRow();
+  await bed.start(config, { publisher });
+  await publisher.reached();
+  await quiet(bed);
+  const client = new pg.Client({ connectionString: bed.url });
+  await client.connect();
+  try {
+    await client.query('begin; lock table orders in access exclusive mode');
+    publisher.letGo();
+    // The next chunk waits for the lock by now; what it sees is decided when it gets it.
+    await eventually(
+      async () => (await bed.sql('select from pg_locks where not granted')).length > 0,
+      () => 'no chunk ever waited',
+    );
+    await client.query('alter table orders alter column note type text using upper(note); commit');
+  } finally {
+    await client.end();
+  }
+  await completed(bed);
+  const read = new Set(publisher.accepted.map(seen).flatMap(({ data }) => data['id'] ?? []));
+  expect(read.size).toBe(ROWS);
+});
+
+test('a run that is paused before it begins neither begins nor is said to be completed', async () => {
+  await using bed = await makeBed(server, { name: 'paused_early', setup });
+  const client = new pg.Client({ connectionString: bed.url });
+  await client.connect();
+  try {
+    await bed.start({ capture: [{ table: 'public.orders' }] });
+    await client.query(`begin; update orders set note = 'open' where id = 5`);
+    await bed.ask('backfill', { action: 'start', table: 'public.orders' });
+    await eventually(async () => (await run(bed))?.reason?.startsWith('waiting for a transaction'));
+    // Both at once: the runner has not looked again when the writer is gone.
+    await Promise.all([bed.sql(`update banyan.backfill_run set status = 'paused'`), client.query('commit')]);
+    await quiet(bed);
+    await bed.confirmed();
+    expect(bed.events.map(({ detailType }) => detailType)).not.toContain('BackfillCompleted');
+    expect((await run(bed))?.status).toBe('paused');
+    await bed.ask('backfill', { action: 'resume', table: 'public.orders' });
+    await completed(bed);
+    expect(bed.events.filter(({ metadata }) => metadata.operation === 'read')).toHaveLength(ROWS);
+  } finally {
+    await client.end();
+  }
+});

@@ -57,7 +57,7 @@ export interface WorkerBed extends AsyncDisposable {
   /** What the connector remembers; its schema must be there. */
   state(): Promise<State>;
   /** As a command asks the worker: resolves with the answer, rejects with the error that it answered. */
-  ask(command: 'redrive' | 'discard', selection: object): Promise<unknown>;
+  ask(command: 'redrive' | 'discard' | 'backfill', selection: object): Promise<unknown>;
   /** `banyan recover --accept-gap`. */
   acceptGap(config: BedConfig): Promise<void>;
   /** Waits until the slot's confirmed position has passed everything that is committed now. */

@@ -130,9 +130,11 @@ async function readAll(
 ): Promise<void> {
   const { session, table, options, signal, log } = context;
   await writersGone(table, { ...context, run });
+  const parts = await planned(run, context);
+  if (parts === undefined) return;
   await backfillTable({
     ...options,
-    parts: await planned(run, context),
+    parts,
     advance: (step) => session.state.backfills.advance(run.id, step),
     restart: (part, filenode) => session.state.backfills.restartPart(run.id, { part, filenode }),
     throttle: () => throttleReason(session, run.table),
@@ -200,7 +202,10 @@ async function writersGone(
   }
 }
 
-/** The parts that are left; of a run that has not begun, all of them, after everybody was told that it begins. */
+/**
+ * The parts that are left; of a run that has not begun, all of them, after everybody was told that it begins. undefined: it was paused or replaced
+ * meanwhile, and has none.
+ */
 async function planned(run: BackfillRun, context: RunContext & { table: CatalogTable }) {
   const { session, pool, table } = context;
   const { backfills } = session.state;
@@ -211,7 +216,7 @@ async function planned(run: BackfillRun, context: RunContext & { table: CatalogT
       context,
     );
     const estimates = leaves.map(({ estimatedRows }) => estimatedRows);
-    await backfills.start(run.id, {
+    const started = await backfills.start(run.id, {
       parts: leaves.map((leaf, number) => ({
         number,
         oid: leaf.oid,
@@ -220,6 +225,7 @@ async function planned(run: BackfillRun, context: RunContext & { table: CatalogT
       })),
       rowsEstimated: run.where === undefined ? estimates.reduce((sum, rows) => sum + rows, 0) : undefined,
     });
+    if (!started) return undefined;
   }
   const placeByOid = new Map(leaves.map(({ oid, schema, name }) => [oid, { schema, name }]));
   return (await backfills.parts(run.id)).flatMap((part) => {
@@ -231,9 +237,13 @@ async function planned(run: BackfillRun, context: RunContext & { table: CatalogT
 
 async function complete(run: BackfillRun, context: RunContext): Promise<void> {
   const { backfills } = context.session.state;
-  const rows = (await backfills.get(run.id))?.rowsSent;
+  const now = await backfills.get(run.id);
+  // Consumers sweep by what is told here: nothing is said of a run that was paused or given up on the way.
+  if (now?.status !== 'running') return;
+  const rows = now.rowsSent;
   await tell({ detailType: 'BackfillCompleted', run: run.id, table: run.table, where: run.where, rows }, context);
-  await backfills.move(run.id, 'completed', ['running']);
+  // Paused since then, it has nothing left to do.
+  await backfills.move(run.id, 'completed', ['running', 'paused']);
   context.log.info({ table: run.table, run: run.id, rows }, 'backfill completed');
 }
 
