@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import type { Change, MessageChange } from '../core/change.ts';
 import type { BanyanError } from '../core/errors.ts';
 import { type Event, idPrefix, idSuffix, sequencePrefix, sequenceSuffix, type StreamIdentity } from '../core/event.ts';
-import type { Lsn } from '../core/lsn.ts';
+import { type Lsn, sortableLsn } from '../core/lsn.ts';
 import type { DeadLetterStore, NewDeadLetter } from '../state/dead-letters.ts';
 import type { ForwardDelivery, Source } from './delivery.ts';
 
@@ -160,10 +160,15 @@ export class Parking {
   }
 }
 
+/** A row that is read again may be another event under its id, and must be stored beside the one that was. */
+function letterId(event: Event, change: Change): string {
+  return change.operation === 'read' ? `${event.id}@${sortableLsn(change.transaction.commitLsn)}` : event.id;
+}
+
 function letterOf(delivery: ForwardDelivery, error: BanyanError | undefined): NewDeadLetter {
   const { event, source } = delivery;
   return {
-    eventId: event.id,
+    eventId: letterId(event, source.change),
     sequence: event.sequence,
     entry: source.mapper?.entry ?? NO_ENTRY,
     // Unordered (`order: relaxed`): a group of its own, nothing waits behind it.

@@ -137,8 +137,9 @@ class Intake implements TransactionMarks {
     this.#options.progress.changes += 1;
     const { watches } = this.#options;
     const watch = watches.size > 0 ? watches.get(change.relation.oid) : undefined;
-    watch?.note(change, route.mappers, () => this.#heldBack());
-    if (this.#options.routes.heldReason(route.table) !== undefined) {
+    const isHeld = this.#options.routes.heldReason(route.table) !== undefined;
+    watch?.note(change, isHeld ? [] : route.mappers, () => this.#heldBack());
+    if (isHeld) {
       this.#hold(change, route);
       return;
     }

@@ -1,6 +1,7 @@
 import type { RowChange, TableChange, Tuple, TruncateChange } from '../core/change.ts';
 import { BanyanError } from '../core/errors.ts';
 import type { Event } from '../core/event.ts';
+import { sortableLsn } from '../core/lsn.ts';
 import { jsonString } from '../postgres/values/json-string.ts';
 import { analyseEntry } from './analyse.ts';
 import { restoreChange, storeChange } from './change-text.ts';
@@ -24,7 +25,7 @@ import {
   text,
   unavailableJson,
 } from './compile-rule.ts';
-import { encodePart, orderingKey } from './ordering-key.ts';
+import { encodePart, isUnique, orderingKey } from './ordering-key.ts';
 import { chunkTexts, NOTHING_UNAVAILABLE, type TransactionText, transactionTexts } from './transaction-text.ts';
 import { rowChangeView, runTransform } from './transform.ts';
 import type { Transform } from './transform-types.ts';
@@ -54,6 +55,7 @@ export function compileMapper(options: CompileOptions): Mapper {
     read: rules.filter((rule) => rule.operations.includes('read')),
   };
   const key = orderingKey(plan.key, columns.visible);
+  const tellsApart = key.wholeRow || isUnique(plan.key, options);
   const streamText = transactionTexts(options.identity);
   const readText = chunkTexts(options.identity);
   const relaxed = entry.order === 'relaxed';
@@ -153,9 +155,14 @@ export function compileMapper(options: CompileOptions): Mapper {
     return change.operation === 'read' ? readText(change.transaction, change.run ?? 0) : streamText(change.transaction);
   }
 
-  /** A read is told apart by its key alone: a row has one id in every repeat of its chunk. */
+  /**
+   * A read is told apart by its key: a row has one id in every repeat of its chunk. Where rows may share the key, by its place as well. What is
+   * put behind the key can not be part of one, since it would be percent-encoded.
+   */
   function idEndOf(change: TableChange, parts: string, index: number): string | undefined {
-    return change.operation === 'read' ? groupPrefix + parts + (index === 0 ? '' : `.${index}`) : undefined;
+    if (change.operation !== 'read') return undefined;
+    const place = tellsApart ? '' : `@${sortableLsn(change.transaction.commitLsn)}-${change.ordinal}`;
+    return groupPrefix + parts + place + (index === 0 ? '' : `#${index}`);
   }
 
   function previousKey(moved: Tuple | undefined): string {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Cell, RowChange, Tuple } from '../core/change.ts';
+import type { Cell, Relation, RowChange, Tuple } from '../core/change.ts';
 import { jsonString } from '../postgres/values/json-string.ts';
 import type { MappedColumn } from './columns.ts';
 
@@ -55,6 +55,19 @@ export function orderingKey(columns: readonly MappedColumn[], visible: readonly 
       return undefined;
     },
   };
+}
+
+/** Whether no two rows have the same key: it holds all of the replica identity (the primary key, where that is the whole row), and no mask makes values equal. */
+export function isUnique(
+  key: readonly MappedColumn[],
+  { relation, primaryKey }: { readonly relation: Relation; readonly primaryKey: readonly string[] },
+): boolean {
+  const identity =
+    relation.replicaIdentity === 'full'
+      ? primaryKey
+      : relation.columns.filter(({ inIdentity }) => inIdentity).map(({ name }) => name);
+  const telling = key.filter(({ mask }) => mask === undefined || mask === 'hash').map(({ name }) => name);
+  return identity.length > 0 && identity.every((name) => telling.includes(name));
 }
 
 function cellAt(index: number, row: Tuple, fallback: Tuple | undefined): Cell {

@@ -59,6 +59,8 @@ export interface BackfillStore {
   ): Promise<void>;
   /** The part is to be read from its beginning, in another file. */
   restartPart(run: number, step: { part: number; filenode: number }): Promise<void>;
+  /** All of the run's parts are to be read from their beginning. */
+  restartParts(run: number): Promise<void>;
   /** Only from the given states; whether it was in one of them. */
   move(run: number, to: BackfillStatus, from: readonly BackfillStatus[], reason?: string): Promise<boolean>;
   /** Writes only where it differs. */
@@ -177,6 +179,15 @@ export function backfillStore(scope: StateScope): BackfillStore {
         `update {backfill_part} set cursor = null, filenode = $4::int8::oid
          where run = (select id from {backfill_run} where connector = $1 and id = $2) and number = $3`,
         [connector, run, part, filenode],
+      );
+    },
+
+    async restartParts(run) {
+      await queryState(
+        scope,
+        `update {backfill_part} set cursor = null, done = false
+         where run = (select id from {backfill_run} where connector = $1 and id = $2)`,
+        [connector, run],
       );
     },
 

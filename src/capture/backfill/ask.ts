@@ -16,7 +16,8 @@ export async function askBackfill(request: WorkerRequest, session: LiveSession):
   const parsed = askedSchema.safeParse(request.arguments);
   if (!parsed.success) throw new BanyanError('usage', 'the request backfill does not say what is to be done');
   const { action, table, where } = parsed.data;
-  refuseUnknown(table, session);
+  // A pause must work also while the mapping does not.
+  if (action !== 'pause') refuseUnknown(table, session);
   const { backfills } = session.state;
   const [last] = await backfills.latest(table);
   switch (action) {
@@ -35,7 +36,8 @@ export async function askBackfill(request: WorkerRequest, session: LiveSession):
         session,
         table,
         to: last?.startedAt === undefined ? 'waiting' : 'running',
-        from: ['paused', 'failed'],
+        // A run that failed was not watched since: going on where it was would leave out what moved meanwhile.
+        from: ['paused'],
       });
   }
 }
@@ -83,6 +85,7 @@ async function moved(
     throw new BanyanError(
       'usage',
       `run ${run.id} of ${step.table} is ${run.status}, and can not be ${step.to === 'paused' ? 'paused' : 'resumed'}`,
+      { remedy: run.status === 'failed' ? 'begin anew with --restart' : '`banyan backfill` lists the runs' },
     );
   }
   return { ...run, status: step.to };

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import type { Relation, TransactionHeader } from '../../core/change.ts';
-import { sleep } from '../../flow/supervise.ts';
+import { abortReason, sleep } from '../../flow/supervise.ts';
 import type { Mapper } from '../../mapping/mapper.ts';
 import { type Chunk, type ChunkLimits, type ChunkTable, readChunk, readKeys } from '../../postgres/chunk.ts';
 import type { Marks } from './marks.ts';
@@ -60,6 +60,10 @@ export async function nextChunk(source: ChunkSource, place: ChunkPlace, request:
     const attempt = await readBetweenMarks(source, place, { request, shape });
     const now = await source.shape();
     const { window } = attempt;
+    if (source.signal.aborted) {
+      source.watch.forget(window);
+      throw abortReason(source.signal);
+    }
     if (!sameColumns(shape.relation, now.relation)) window.spoil('its table was altered');
     shape = now;
     if (window.spoiled === undefined) return attempt;

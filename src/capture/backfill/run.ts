@@ -13,6 +13,7 @@ import type { CatalogColumn, CatalogTable } from '../../postgres/table.ts';
 import type { BackfillRun } from '../../state/backfills.ts';
 import type { LiveSession } from '../upkeep.ts';
 import type { Shape } from './chunks.ts';
+import { BeginAgain } from './moved.ts';
 import { sendKeys, type SendOptions } from './send.ts';
 import { backfillTable } from './table-backfill.ts';
 import { throttleReason } from './throttle.ts';
@@ -28,35 +29,37 @@ interface RunContext {
   readonly log: Logger;
 }
 
+/** read: the table, from where the run is. moves: only what the stream leaves to a run that has begun, while it is paused or others read. */
+export type RunMode = 'read' | 'moves';
+
 /**
- * One run of one table, from where it was to its end; of a paused one, only what the stream leaves to it. Its watch begins before anything else: from
- * then on no change of the table is overlooked, and what was written before is waited for.
+ * One run of one table, to its end. Its watch begins before anything else: from then on no change of the table is overlooked, and what was written
+ * before is waited for. The watch is the runner's to close.
  */
-export async function performRun(run: BackfillRun, context: RunContext): Promise<void> {
-  const { session } = context;
+export async function performRun(run: BackfillRun, mode: RunMode, context: RunContext): Promise<void> {
+  const { session, log } = context;
   const ended = new AbortController();
   const signal = AbortSignal.any([context.signal, ended.signal]);
   const table = await tableOf(run, context);
   const watch = watchOf(run, table, session);
   const options = sending(run, { ...context, signal, table, watch });
   const root = { schema: table.schema, name: table.name, partitioned: table.kind === 'partitioned' };
-  const moves = watch.moved.serve((keys) => sendKeys(keys, root, options), signal);
-  moves.catch(() => undefined);
+  // Serving never ends by itself.
+  const tasks: Promise<void>[] = [watch.moved.serve((keys) => sendKeys(keys, root, options), signal)];
+  if (mode === 'read') tasks.push(readAll(run, { ...context, signal, table, options }));
   try {
-    // Fails with the moves, whichever comes first; the moves themselves never end.
-    await Promise.race([moves, run.status === 'paused' ? moves : readAll(run, { ...context, signal, table, options })]);
-    session.watches.delete(table.oid);
+    await Promise.race(tasks);
+  } catch (error) {
+    if (!(error instanceof BeginAgain)) throw error;
+    ended.abort();
+    // A chunk that is still being stored would move a part on again.
+    await Promise.allSettled(tasks);
+    await session.state.backfills.restartParts(run.id);
+    watch.moved.forget();
+    log.info({ table: run.table, run: run.id }, `reading the table from its beginning again: ${error.message}`);
   } finally {
     ended.abort();
-  }
-}
-
-/** The run is given up: nothing of the stream is kept for it any more. */
-export function closeWatch(run: BackfillRun, { factory, watches }: LiveSession): void {
-  for (const { table } of factory.captured) {
-    if (`${table.schema}.${table.name}` !== run.table) continue;
-    watches.get(table.oid)?.moved.giveUp();
-    watches.delete(table.oid);
+    await Promise.allSettled(tasks);
   }
 }
 

@@ -3,15 +3,18 @@ import type { Logger } from 'pino';
 import { isTableCapture } from '../../config/schema.ts';
 import { toBanyanError } from '../../core/errors.ts';
 import { sleep } from '../../flow/supervise.ts';
+import { Snapshot } from '../../postgres/snapshot-xids.ts';
 import type { BackfillRun } from '../../state/backfills.ts';
 import type { LiveSession } from '../upkeep.ts';
 import { ProgressMeter } from './progress.ts';
-import { closeWatch, performRun } from './run.ts';
+import { performRun, type RunMode } from './run.ts';
 
 /** Tables at a time: more would only wait for the same bus. */
 const TABLES_AT_ONCE = 2;
 const LOOK_MS = 1_000;
 const RETRY_MS = 5_000;
+/** Transactions of a table; above that the server is asked which of them everybody sees. */
+const MAX_REMEMBERED = 10_000;
 const OPEN: ReadonlySet<BackfillRun['status']> = new Set(['waiting', 'running', 'paused']);
 
 export interface BackfillOptions {
@@ -24,41 +27,42 @@ export interface BackfillOptions {
 interface Active {
   readonly stop: AbortController;
   readonly ended: Promise<void>;
-  readonly isPaused: boolean;
+  readonly mode: RunMode;
 }
 
 /** Performs the runs that state holds, and asks for those of the configuration. Resolves when the signal aborts; rejects with what must end the session. */
 export async function runBackfills(options: BackfillOptions): Promise<void> {
-  const { session, signal } = options;
+  const { session, signal, log } = options;
   const active = new Map<number, Active>();
   const meter = new ProgressMeter();
   const failed = Promise.withResolvers<never>();
   failed.promise.catch(() => undefined);
+  /** What passes by itself must not end the stream: it is looked at again. */
+  const tolerate = (error: unknown): void => {
+    const failure = toBanyanError(error, 'looking after backfills');
+    if (failure.reaction !== 'retry') throw failure;
+    log.info({ kind: failure.kind, code: failure.code }, failure.message);
+  };
+  const look = async (): Promise<void> => {
+    const latest = await session.state.backfills.latest();
+    session.backfills = meter.look(latest, performance.now());
+    const modes = modesOf(latest);
+    for (const [id, { stop, mode }] of active) if (modes.get(id)?.mode !== mode) stop.abort();
+    for (const [id, { run, mode }] of modes) {
+      if (active.has(id)) continue;
+      const stop = new AbortController();
+      const ended = attempt(run, mode, { ...options, signal: AbortSignal.any([signal, stop.signal]) })
+        .catch(tolerate)
+        .catch(failed.reject)
+        .finally(() => active.delete(id));
+      active.set(id, { stop, ended, mode });
+    }
+    await tidyWatches(active, options);
+  };
   try {
-    await askForConfigured(session);
+    await askForConfigured(session).catch(tolerate);
     while (!signal.aborted) {
-      const latest = await session.state.backfills.latest();
-      session.backfills = meter.look(latest, performance.now());
-      // An open run is the last one of its table: state takes no second.
-      const open = latest.filter(({ status }) => OPEN.has(status)).toSorted((a, b) => a.id - b.id);
-      // A paused run that has begun still owes what the stream leaves to it.
-      const wanted = new Map(
-        open
-          .filter(({ status, startedAt }) => status !== 'paused' || startedAt !== undefined)
-          .map((run) => [run.id, run]),
-      );
-      for (const [id, { stop, isPaused }] of active) {
-        const run = wanted.get(id);
-        if (run === undefined || (run.status === 'paused') !== isPaused) stop.abort();
-      }
-      for (const [id, run] of wanted) {
-        if (active.has(id) || (run.status !== 'paused' && reading(active) >= TABLES_AT_ONCE)) continue;
-        const stop = new AbortController();
-        const ended = attempt(run, { ...options, signal: AbortSignal.any([signal, stop.signal]) })
-          .catch(failed.reject)
-          .finally(() => active.delete(id));
-        active.set(id, { stop, ended, isPaused: run.status === 'paused' });
-      }
+      await look().catch(tolerate);
       await Promise.race([sleep(LOOK_MS, signal), failed.promise]);
     }
   } catch (error) {
@@ -69,8 +73,33 @@ export async function runBackfills(options: BackfillOptions): Promise<void> {
   }
 }
 
-function reading(active: ReadonlyMap<number, Active>): number {
-  return [...active.values()].filter(({ isPaused }) => !isPaused).length;
+/** The oldest runs read; the others that have begun, paused ones too, still owe what the stream leaves to them. */
+function modesOf(latest: readonly BackfillRun[]): ReadonlyMap<number, { run: BackfillRun; mode: RunMode }> {
+  const modes = new Map<number, { run: BackfillRun; mode: RunMode }>();
+  let reading = 0;
+  // An open run is the last one of its table: state takes no second.
+  for (const run of latest.filter(({ status }) => OPEN.has(status)).toSorted((a, b) => a.id - b.id)) {
+    if (run.status !== 'paused' && reading < TABLES_AT_ONCE) {
+      reading += 1;
+      modes.set(run.id, { run, mode: 'read' });
+    } else if (run.startedAt !== undefined) {
+      modes.set(run.id, { run, mode: 'moves' });
+    }
+  }
+  return modes;
+}
+
+/** A watch that nobody serves would keep the stream's position back; and one whose table is not read for long must not remember every transaction. */
+async function tidyWatches(active: ReadonlyMap<number, Active>, { session, pool }: BackfillOptions): Promise<void> {
+  for (const [oid, watch] of session.watches) {
+    if (!active.has(watch.run)) {
+      watch.moved.giveUp();
+      session.watches.delete(oid);
+    } else if (watch.recent.size > MAX_REMEMBERED) {
+      const { rows } = await pool.query<{ snapshot: string }>('select pg_current_snapshot()::text as snapshot');
+      watch.recent.prune(Snapshot.parse(rows[0]?.snapshot ?? ''));
+    }
+  }
 }
 
 /** Tables with `backfill: true` that never had a run. */
@@ -84,11 +113,13 @@ async function askForConfigured({ factory, state }: LiveSession): Promise<void> 
 }
 
 /** One attempt; what passes by itself is tried again by the next look, what a person must mend fails the run and nothing else. */
-async function attempt(run: BackfillRun, options: BackfillOptions): Promise<void> {
+async function attempt(run: BackfillRun, mode: RunMode, options: BackfillOptions): Promise<void> {
   const { session, signal, log } = options;
-  log.info({ table: run.table, run: run.id, rowsSent: run.rowsSent }, 'backfill begins');
+  if (mode === 'read') log.info({ table: run.table, run: run.id, rowsSent: run.rowsSent }, 'backfill begins');
   try {
-    await performRun(run, options);
+    await performRun(run, mode, options);
+    // It begins again and again for as long as the table is held: not at once.
+    if (session.routes.heldReason(run.table) !== undefined) await sleep(RETRY_MS, signal).catch(() => undefined);
   } catch (error) {
     // What halted the worker is no fault of this run: it goes on where it was.
     if (signal.aborted || session.dispatcher.status.state === 'halted') return;
@@ -102,8 +133,7 @@ async function attempt(run: BackfillRun, options: BackfillOptions): Promise<void
         await sleep(RETRY_MS, signal).catch(() => undefined);
         return;
       default:
-        closeWatch(run, session);
-        await session.state.backfills.move(run.id, 'failed', ['waiting', 'running'], failure.message);
+        await session.state.backfills.move(run.id, 'failed', ['waiting', 'running', 'paused'], failure.message);
     }
   }
 }

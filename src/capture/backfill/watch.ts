@@ -44,11 +44,20 @@ export class TableWatch {
     this.#windows.delete(window);
   }
 
-  /** @param hold keeps the stream's position before this change, until what it returns is called */
+  /**
+   * @param mappers none: the table is held, and the change is set aside
+   * @param hold keeps the stream's position before this change, until what it returns is called
+   */
   note(change: TableChange, mappers: readonly Mapper[], hold: () => () => void): void {
     this.recent.add(change.transaction.xid);
     if (change.operation === 'truncate') {
       this.spoil('its table was truncated');
+      return;
+    }
+    if (mappers.length === 0) {
+      // What becomes of it is decided when the table is released: then it is read anew.
+      this.spoil('its table is held');
+      this.moved.lose(hold());
       return;
     }
     if (change.relation !== this.#relation) this.#reshape(change.relation);
@@ -114,5 +123,5 @@ function cellText(row: Tuple, index: number, fallback: Tuple | undefined): strin
 /** Whether every event that a read of the row would make is made by the change itself, with all of its fields. */
 function coveredBy(change: RowChange, mappers: readonly Mapper[]): boolean {
   const isWhole = change.oldKind === 'full' || change.new?.includes(undefined) !== true;
-  return isWhole && mappers.length > 0 && mappers.every((mapper) => mapper.isPlain || !mapper.takesReads);
+  return isWhole && mappers.every((mapper) => mapper.isPlain || !mapper.takesReads);
 }

@@ -112,6 +112,10 @@ export class RecentCommits {
   readonly #order = new Map<number, number>();
   #count = 0;
 
+  get size(): number {
+    return this.#order.size;
+  }
+
   get count(): number {
     return this.#count;
   }
