@@ -4,7 +4,7 @@ import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import type { BackfillRun } from '../../src/state/backfills.ts';
 import { eventually } from '../support/eventually.ts';
 import { ScriptedPublisher } from '../support/scripted-publisher.ts';
-import { makeBed, seen, type WorkerBed } from '../support/worker-harness.ts';
+import { makeBed, type RunningWorker, seen, type WorkerBed } from '../support/worker-harness.ts';
 
 let server: EmbeddedPostgres;
 
@@ -38,6 +38,12 @@ async function reaches(bed: WorkerBed, table: string, status: BackfillRun['statu
   );
 }
 
+/** Until the worker has looked: what follows meets what it made of the run then. */
+const knows = (worker: RunningWorker, table: string, status: BackfillRun['status']) =>
+  worker.until(`${table} is ${status}`, ({ backfills }) =>
+    backfills.some((each) => each.table === `public.${table}` && each.status === status),
+  );
+
 const ask = (bed: WorkerBed, action: string, table: string, more: object = {}) =>
   bed.ask('backfill', { action, table: `public.${table}`, ...more });
 
@@ -45,11 +51,12 @@ test('a run that was paused before it began keeps nothing of the stream', async 
   await using bed = await makeBed(server, { name: 'runs_paused', setup: filled('orders') });
   const client = new pg.Client({ connectionString: bed.url });
   await client.connect();
-  await bed.start({ capture: [capture('orders')] });
+  const worker = await bed.start({ capture: [capture('orders')] });
   await client.query(`begin; update orders set note = 'x' where id = 5`);
   await ask(bed, 'start', 'orders');
   await eventually(async () => (await runOf(bed, 'orders'))?.reason?.startsWith('waiting for a transaction'));
   await ask(bed, 'pause', 'orders');
+  await knows(worker, 'orders', 'paused');
   await client.query('commit');
   await client.end();
   await bed.sql('update orders set id = 9000 where id = 6');
@@ -66,13 +73,14 @@ test('a run whose turn others have still sends what moves', async () => {
   const publisher = new ScriptedPublisher((event) =>
     held.has(`${event.detailType} ${String(seen(event).data['id'])}`) ? { do: 'hold' } : { do: 'accept' },
   );
-  await bed.start({ capture: tables.map(capture) }, { publisher });
+  const worker = await bed.start({ capture: tables.map(capture) }, { publisher });
   await ask(bed, 'start', 'a');
   await eventually(async () => ((await runOf(bed, 'a'))?.rowsSent ?? 0) > 0);
   await ask(bed, 'pause', 'a');
   for (const table of ['b', 'c']) await ask(bed, 'start', table);
   for (const table of ['b', 'c']) await reaches(bed, table, 'running');
   await ask(bed, 'resume', 'a');
+  await knows(worker, 'a', 'running');
   // Behind where each of them is: `c` has no turn any more, and owes its own all the same.
   await bed.sql(tables.map((table) => `update ${table} set id = -1 where id = 2900`).join(';'));
   await publisher.until(() =>
