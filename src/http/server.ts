@@ -151,6 +151,7 @@ function urlOf(app: FastifyInstance): string {
 
 async function close(app: FastifyInstance): Promise<void> {
   const { server } = app;
+  // A request that never ends must not keep the worker from stopping.
   const deadline = setTimeout(() => server.closeAllConnections(), 1_000);
   try {
     const closed = server.listening ? once(server, 'close') : undefined;

@@ -18,48 +18,53 @@ export interface TransactionText {
   readonly timeSeconds: number;
 }
 
-/** What all reads of one chunk have in common: as for a transaction, but named by the run. */
+/** Remembers the last transaction by its object: changes arrive transaction by transaction, and one object is shared by all of one. */
+export function transactionTexts(identity: StreamIdentity): (transaction: TransactionHeader) => TransactionText {
+  return remembering((transaction) =>
+    textOf(transaction, {
+      ids: idPrefix(identity, transaction),
+      sequences: sequencePrefix(identity, transaction),
+      json: `"transaction":{"id":${transaction.xid},"lsn":"${formatLsn(transaction.commitLsn)}","committedAt":"${formatMicros(transaction.committedAtMicros)}"}`,
+    }),
+  );
+}
+
+/** What all reads of one chunk have in common: its low mark's place, but named by the run. */
 export function chunkTexts(identity: StreamIdentity): (mark: TransactionHeader, run: number) => TransactionText {
+  return remembering((mark, run) =>
+    textOf(mark, {
+      ids: readIdPrefix(identity, run),
+      sequences: sequencePrefix(identity, mark),
+      json: `"run":${run}`,
+    }),
+  );
+}
+
+/** `run` is the same for all calls with one object. */
+function remembering(
+  make: (transaction: TransactionHeader, run: number) => TransactionText,
+): (transaction: TransactionHeader, run?: number) => TransactionText {
   let last: TransactionHeader | undefined;
   let text: TransactionText | undefined;
-  return (mark, run) => {
-    if (mark === last && text !== undefined) return text;
-    last = mark;
-    const ids = readIdPrefix(identity, run);
-    const sequences = sequencePrefix(identity, mark);
-    const json = `"run":${run}`;
-    text = {
-      idPrefix: ids,
-      sequencePrefix: sequences,
-      idHead: `{"metadata":{"id":"${ids}`,
-      sequenceHead: `","sequence":"${sequences}`,
-      json,
-      plainTail: `${json}${NOTHING_UNAVAILABLE}},"data":`,
-      timeSeconds: Number(mark.committedAtMicros / 1_000_000n),
-    };
+  return (transaction, run = 0) => {
+    if (transaction === last && text !== undefined) return text;
+    last = transaction;
+    text = make(transaction, run);
     return text;
   };
 }
 
-/** Remembers the last transaction by its object: changes arrive transaction by transaction, and one object is shared by all of one. */
-export function transactionTexts(identity: StreamIdentity): (transaction: TransactionHeader) => TransactionText {
-  let last: TransactionHeader | undefined;
-  let text: TransactionText | undefined;
-  return (transaction) => {
-    if (transaction === last && text !== undefined) return text;
-    last = transaction;
-    const ids = idPrefix(identity, transaction);
-    const sequences = sequencePrefix(identity, transaction);
-    const json = `"transaction":{"id":${transaction.xid},"lsn":"${formatLsn(transaction.commitLsn)}","committedAt":"${formatMicros(transaction.committedAtMicros)}"}`;
-    text = {
-      idPrefix: ids,
-      sequencePrefix: sequences,
-      idHead: `{"metadata":{"id":"${ids}`,
-      sequenceHead: `","sequence":"${sequences}`,
-      json,
-      plainTail: `${json}${NOTHING_UNAVAILABLE}},"data":`,
-      timeSeconds: Number(transaction.committedAtMicros / 1_000_000n),
-    };
-    return text;
+function textOf(
+  transaction: TransactionHeader,
+  { ids, sequences, json }: { readonly ids: string; readonly sequences: string; readonly json: string },
+): TransactionText {
+  return {
+    idPrefix: ids,
+    sequencePrefix: sequences,
+    idHead: `{"metadata":{"id":"${ids}`,
+    sequenceHead: `","sequence":"${sequences}`,
+    json,
+    plainTail: `${json}${NOTHING_UNAVAILABLE}},"data":`,
+    timeSeconds: Number(transaction.committedAtMicros / 1_000_000n),
   };
 }

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { WORKER_FLAGS } from '../../bench/worker-flags.ts';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import { eventually } from '../support/eventually.ts';
 import { startHashingBus } from '../support/hashing-bus.ts';
@@ -13,7 +14,6 @@ const KILLS = 10;
 /** What is in flight of one reader: `MAX_CHUNK` of the backfill. What is read ahead is not sent. */
 const CHUNK_EVENTS = 10_000 / ROWS_PER_EVENT;
 const MEMORY_LIMIT = 250_000_000;
-const HEAP_LIMITS = ['--max-old-space-size=256', '--max-semi-space-size=16', '--heap-growing-percent=60'];
 
 let server: EmbeddedPostgres;
 let url: string;
@@ -43,7 +43,7 @@ test(`a backfill of ${ROWS} rows that is killed ${KILLS} times sends all of them
       },
     ],
   };
-  const start = () => spawnWorker(config, { nodeArgs: HEAP_LIMITS });
+  const start = () => spawnWorker(config, { nodeArgs: [...WORKER_FLAGS] });
   for (let kill = 0; kill < KILLS; kill += 1) {
     await using worker = await start();
     await worker.until(isStreaming);

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { WORKER_FLAGS } from '../../bench/worker-flags.ts';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import { eventually } from '../support/eventually.ts';
 import { startHashingBus } from '../support/hashing-bus.ts';
@@ -12,8 +13,6 @@ const EVENTS = ROWS / ROWS_PER_EVENT;
 /** After how many events of its own each worker is killed: they are the transaction's first ones again and again. */
 const KILL_AFTER = [EVENTS * 0.04, EVENTS * 0.1, EVENTS * 0.01];
 const MEMORY_LIMIT = 250_000_000;
-/** Node.js collects late where the machine has much memory: a container's limit, said to it. */
-const HEAP_LIMITS = ['--max-old-space-size=256', '--max-semi-space-size=16', '--heap-growing-percent=60'];
 
 let server: EmbeddedPostgres;
 let url: string;
@@ -39,7 +38,7 @@ test(`a worker killed inside a transaction of ${ROWS} rows sends the same events
       },
     ],
   };
-  const start = () => spawnWorker(config, { nodeArgs: HEAP_LIMITS });
+  const start = () => spawnWorker(config, { nodeArgs: [...WORKER_FLAGS] });
   await captured(await start());
   await server.query(`insert into rows select generate_series(1, ${ROWS})`, 'huge');
 

@@ -1,14 +1,14 @@
 import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { binariesOf, EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
+import { EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
 import { type Leaf, leavesOf } from '../../src/postgres/backfill-facts.ts';
 import { connectClient } from '../../src/postgres/connection.ts';
+import { isMissing } from '../support/majors.ts';
 
 const majors: readonly PostgresMajor[] = [14, 18];
 
 for (const major of majors) {
-  const missing = binariesOf(major) === undefined;
-  if (missing) console.warn(`PostgreSQL ${major} is skipped: its binaries are not installed on this platform`);
+  const missing = isMissing(major);
   describe.skipIf(missing)(`on PostgreSQL ${major}`, () => {
     let server: EmbeddedPostgres;
     let client: pg.Client;

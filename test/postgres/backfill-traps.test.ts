@@ -72,6 +72,17 @@ async function quiet(bed: WorkerBed): Promise<void> {
   );
 }
 
+/** Until so many more marks were set: only a chunk that is read again sets any while nobody writes. */
+async function marksSet(bed: WorkerBed, count: number): Promise<void> {
+  const end = async () => (await bed.sql<{ lsn: string }>('select pg_current_wal_insert_lsn()::text as lsn'))[0]?.lsn;
+  const seenEnds = new Set<string | undefined>();
+  await eventually(
+    async () => seenEnds.add(await end()).size > count,
+    () => `the WAL moved ${seenEnds.size} times only`,
+    { everyMs: 10 },
+  );
+}
+
 async function completed(bed: WorkerBed): Promise<void> {
   await eventually(
     async () => (await run(bed))?.status === 'completed',
@@ -119,7 +130,7 @@ describe('a commit that the stream shows before others see it', () => {
     publisher.letGo();
     // The chunks before it arrive; its own is read again and again.
     await publisher.until(() => publisher.readsOf(400).length > 0);
-    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    await marksSet(bed, 6);
     expect(publisher.readsOf(2900)).toEqual([]);
     await hanging.end();
     await completed(bed);

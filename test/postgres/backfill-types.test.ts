@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { binariesOf, EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
+import { EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
+import { isMissing } from '../support/majors.ts';
 import { eventually } from '../support/eventually.ts';
 import { ScriptedPublisher } from '../support/scripted-publisher.ts';
 import { type TypeCase, typeCasesOf, typeCasesSetup } from '../support/type-cases.ts';
@@ -19,8 +20,7 @@ const contrary = `do $$ declare setting text; begin
   end $$;`;
 
 for (const major of majors) {
-  const missing = binariesOf(major) === undefined;
-  if (missing) console.warn(`PostgreSQL ${major} is skipped: its binaries are not installed on this platform`);
+  const missing = isMissing(major);
   test.skipIf(missing)(
     `every type and value of PostgreSQL ${major} is written the same by a backfill as by the stream`,
     async () => {

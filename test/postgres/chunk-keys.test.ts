@@ -1,8 +1,9 @@
 import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { binariesOf, EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
+import { EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
 import { readKeys } from '../../src/postgres/chunk.ts';
 import { connectClient } from '../../src/postgres/connection.ts';
+import { isMissing } from '../support/majors.ts';
 import { made, readAll, sorted, texts } from '../support/chunk-tables.ts';
 
 const majors: readonly PostgresMajor[] = [14, 18];
@@ -66,8 +67,7 @@ const keys: Readonly<Record<string, { readonly columns: string; readonly rows: r
 };
 
 for (const major of majors) {
-  const missing = binariesOf(major) === undefined;
-  if (missing) console.warn(`PostgreSQL ${major} is skipped: its binaries are not installed on this platform`);
+  const missing = isMissing(major);
   describe.skipIf(missing)(`on PostgreSQL ${major}`, () => {
     let server: EmbeddedPostgres;
     let client: pg.Client;

@@ -1,8 +1,9 @@
 import type pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { binariesOf, EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
+import { EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
 import { type ChunkLimits, type ChunkTable, readChunk, readKeys } from '../../src/postgres/chunk.ts';
 import { connectClient } from '../../src/postgres/connection.ts';
+import { isMissing } from '../support/majors.ts';
 import { made, type MadeTable, readAll, sorted, texts } from '../support/chunk-tables.ts';
 import { readDeclared } from '../support/declared-plans.ts';
 
@@ -10,8 +11,7 @@ const majors: readonly PostgresMajor[] = [14, 18];
 const wide: ChunkLimits = { rows: 1_000, bytes: 1_000_000 };
 
 for (const major of majors) {
-  const missing = binariesOf(major) === undefined;
-  if (missing) console.warn(`PostgreSQL ${major} is skipped: its binaries are not installed on this platform`);
+  const missing = isMissing(major);
   describe.skipIf(missing)(`on PostgreSQL ${major}`, () => {
     let server: EmbeddedPostgres;
     let client: pg.Client;

@@ -1,15 +1,15 @@
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { binariesOf, EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
+import { EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
 import type { BackfillRun } from '../../src/state/backfills.ts';
 import { lettersLost, removeState } from '../../src/state/remove.ts';
 import { openState, type State } from '../../src/state/state.ts';
+import { isMissing } from '../support/majors.ts';
 
 const majors: readonly PostgresMajor[] = [14, 18];
 
 for (const major of majors) {
-  const missing = binariesOf(major) === undefined;
-  if (missing) console.warn(`PostgreSQL ${major} is skipped: its binaries are not installed on this platform`);
+  const missing = isMissing(major);
   describe.skipIf(missing)(`on PostgreSQL ${major}`, () => {
     let server: EmbeddedPostgres;
     let pool: pg.Pool;

@@ -1,15 +1,15 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { binariesOf, EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
+import { EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
 import { TypeCatalog, type PgType } from '../../src/postgres/type-catalog.ts';
 import { typeOid } from '../../src/postgres/values/type-oids.ts';
+import { isMissing } from '../support/majors.ts';
 import { typeCasesSetup } from '../support/type-cases.ts';
 
 const majors: readonly PostgresMajor[] = [14, 18];
 
 for (const major of majors) {
-  const missing = binariesOf(major) === undefined;
-  if (missing) console.warn(`PostgreSQL ${major} is skipped: its binaries are not installed on this platform`);
+  const missing = isMissing(major);
   describe.skipIf(missing)(`the type catalog of PostgreSQL ${major}`, () => {
     describeCatalog(major);
   });

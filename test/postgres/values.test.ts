@@ -1,11 +1,12 @@
 import fc from 'fast-check';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { binariesOf, EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
+import { EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
 import { TypeCatalog } from '../../src/postgres/type-catalog.ts';
 import { jsonWriter } from '../../src/postgres/values/json-writer.ts';
 import type { NumbersOption } from '../../src/postgres/values/scalars.ts';
 import { typeOid } from '../../src/postgres/values/type-oids.ts';
+import { isMissing } from '../support/majors.ts';
 import { typeCasesOf, typeCasesSetup, type TypeCase } from '../support/type-cases.ts';
 
 /** As the walsender is told to write, and as `to_jsonb` of the oracle runs. */
@@ -23,8 +24,7 @@ const anyField = fc.option(
 const majors: readonly PostgresMajor[] = [14, 15, 16, 17, 18];
 
 for (const major of majors) {
-  const missing = binariesOf(major) === undefined;
-  if (missing) console.warn(`PostgreSQL ${major} is skipped: its binaries are not installed on this platform`);
+  const missing = isMissing(major);
   describe.skipIf(missing)(`on PostgreSQL ${major}`, () => {
     onServer(major);
   });

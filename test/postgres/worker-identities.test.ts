@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { binariesOf, EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
+import { EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
+import { isMissing } from '../support/majors.ts';
 import { makeBed, type WorkerBed } from '../support/worker-harness.ts';
 
 const majors: readonly PostgresMajor[] = [14, 18];
 
 for (const major of majors) {
-  const missing = binariesOf(major) === undefined;
-  if (missing) console.warn(`PostgreSQL ${major} is skipped: its binaries are not installed on this platform`);
+  const missing = isMissing(major);
   describe.skipIf(missing)(`on PostgreSQL ${major}`, () => {
     onServer(major);
   });

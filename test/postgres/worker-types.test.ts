@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { expect, test } from 'vitest';
-import { binariesOf, EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
+import { EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
+import { isMissing } from '../support/majors.ts';
 import { ScriptedPublisher } from '../support/scripted-publisher.ts';
 import { type TypeCase, typeCasesOf, typeCasesSetup } from '../support/type-cases.ts';
 import { makeBed, seen, type SeenEvent, type WorkerBed } from '../support/worker-harness.ts';
@@ -12,8 +13,7 @@ const pinned = `set timezone = 'UTC'; set intervalstyle = 'postgres'; set bytea_
   set lc_monetary = 'C'; set datestyle = 'ISO'`;
 
 for (const major of majors) {
-  const missing = binariesOf(major) === undefined;
-  if (missing) console.warn(`PostgreSQL ${major} is skipped: its binaries are not installed on this platform`);
+  const missing = isMissing(major);
   test.skipIf(missing)(
     `every type and value arrives as to_jsonb of PostgreSQL ${major} gives it, on insert and on update`,
     async () => {

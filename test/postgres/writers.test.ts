@@ -1,16 +1,16 @@
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { leavesOf } from '../../src/postgres/backfill-facts.ts';
-import { binariesOf, EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
+import { EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
 import { connectClient } from '../../src/postgres/connection.ts';
 import { describeWriter, writersOf } from '../../src/postgres/writers.ts';
+import { isMissing } from '../support/majors.ts';
 import { eventually } from '../support/eventually.ts';
 
 const majors: readonly PostgresMajor[] = [14, 18];
 
 for (const major of majors) {
-  const missing = binariesOf(major) === undefined;
-  if (missing) console.warn(`PostgreSQL ${major} is skipped: its binaries are not installed on this platform`);
+  const missing = isMissing(major);
   describe.skipIf(missing)(`on PostgreSQL ${major}, a table's writers`, () => {
     let server: EmbeddedPostgres;
     let ours: pg.Client;
