@@ -16,6 +16,7 @@ import { abortReason } from '../flow/supervise.ts';
 import { toEntry } from './entry.ts';
 import { entryError, requestFailure } from './eventbridge-errors.ts';
 import { ACCEPTED, type Outcome, type Publisher } from './publisher.ts';
+import { Sha256 } from './sha256.ts';
 
 export interface EventBridgeOptions {
   readonly region: string;
@@ -143,7 +144,7 @@ function createClient(options: EventBridgeOptions): EventBridgeClient {
     region,
     ...(endpoint === undefined ? {} : { endpoint }),
     ...(credentials === undefined ? {} : { credentials }),
-    maxAttempts: 1,
+    sha256: Sha256,
     requestHandler: new NodeHttpHandler({
       connectionTimeout: CONNECTION_TIMEOUT_MS,
       requestTimeout: requestTimeoutMs,
@@ -156,7 +157,29 @@ function createClient(options: EventBridgeOptions): EventBridgeClient {
     }),
   });
   keepUserAgent(client);
+  keepSigner(client);
+  // Retries are the caller's; others stand in the stack relative to this one.
+  client.middlewareStack.add((next) => next, {
+    name: 'retryMiddleware',
+    step: 'finalizeRequest',
+    priority: 'high',
+    override: true,
+  });
+  // A log that would show whole requests, and the trace of a call in AWS Lambda.
+  for (const name of ['loggerMiddleware', 'recursionDetectionMiddleware']) client.middlewareStack.remove(name);
   return client;
+}
+
+/** The SDK makes a signer for each call, all of them alike: they ask for region, credentials and time when they sign. */
+function keepSigner({ config }: EventBridgeClient): void {
+  const make = config.signer;
+  let signer: ReturnType<typeof make> | undefined;
+  config.signer = (scheme) => {
+    if (signer !== undefined) return signer;
+    const made = make(scheme);
+    made.catch(() => (signer = undefined));
+    return (signer = made);
+  };
 }
 
 /** The SDK composes its user agent for each call, and signs half of it. It is the same in all of them, so it is made once, and not signed. */
