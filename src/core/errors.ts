@@ -22,6 +22,18 @@ export type ErrorKind =
   | 'bus-credentials'
   | 'parking-flood'
   | 'hold-limit'
+  | 'envelope-invalid'
+  | 'parent-missing'
+  | 'version-gap'
+  | 'row-missing'
+  | 'row-refused'
+  | 'conflict-parked'
+  | 'replayed'
+  | 'queue-transient'
+  | 'queue-throttled'
+  | 'queue-unauthorized'
+  | 'queue-missing'
+  | 'queue-credentials'
   | 'unknown';
 
 /**
@@ -95,6 +107,58 @@ export const policies: Readonly<Record<ErrorKind, Policy>> = {
   'hold-limit': {
     reaction: 'halt',
     remedy: 'mend the held table’s mapping and restart; the slot keeps what was not read yet',
+  },
+  'envelope-invalid': {
+    reaction: 'park',
+    remedy:
+      'mend the producer or the entry of reverse.apply, restart, then `banyan dead-letters redrive`, or discard what was never meant for this queue',
+  },
+  'parent-missing': {
+    reaction: 'park',
+    remedy:
+      'none while it waits: it is tried again when its key or the row it depends on has changed; past the deadline, see why that row does not come, then `banyan dead-letters redrive`',
+  },
+  'version-gap': {
+    reaction: 'park',
+    remedy:
+      'none while it waits for the events before it; past the deadline, ask the producer for them, or accept the gap with `banyan dead-letters redrive`',
+  },
+  'row-missing': {
+    reaction: 'park',
+    remedy:
+      'none while it waits for the event that makes its row; past the deadline, ask the producer for that event, then `banyan dead-letters redrive`, or discard it',
+  },
+  'row-refused': {
+    reaction: 'park',
+    remedy:
+      'see with `banyan dead-letters show` which constraint or trigger refused it; mend the producer, the entry of reverse.apply or the table, then `banyan dead-letters redrive`',
+  },
+  'conflict-parked': {
+    reaction: 'park',
+    remedy: 'decide with `banyan conflicts show` and `banyan conflicts resolve` which side wins',
+  },
+  replayed: {
+    reaction: 'park',
+    remedy:
+      'it comes from a replay, or is older than what is remembered; apply it with `banyan dead-letters redrive`, discard it, or allow replays in the entry of reverse.apply',
+  },
+  'queue-transient': {
+    reaction: 'retry',
+    remedy: 'none: messages that were not deleted come again and are not applied twice',
+  },
+  'queue-throttled': { reaction: 'retry', remedy: 'none, the worker asks less often' },
+  'queue-unauthorized': {
+    reaction: 'wait',
+    remedy:
+      'allow sqs:ReceiveMessage, sqs:DeleteMessage, sqs:ChangeMessageVisibility and sqs:GetQueueAttributes on the queue (`banyan infra` prints the policy); the worker goes on by itself',
+  },
+  'queue-missing': {
+    reaction: 'wait',
+    remedy: 'create the queue (`banyan infra` prints the template) or mend reverse.queue; the worker goes on by itself',
+  },
+  'queue-credentials': {
+    reaction: 'wait',
+    remedy: 'give the worker valid AWS credentials (task role or environment); it goes on by itself',
   },
   unknown: {
     reaction: 'halt',

@@ -13,7 +13,15 @@ export interface RemovedState {
 /** Made together by the first migration: where one is missing, the schema is not ours. With a column `connector`, like those of LATER. */
 const FIRST = ['slot_record', 'table_record', 'dead_letter', 'held_table', 'request', 'gap'];
 /** An older version did not make them. */
-const LATER = ['backfill_run'];
+const LATER = [
+  'backfill_run',
+  'reverse_secret',
+  'inbox',
+  'applied_version',
+  'legacy_change',
+  'conflict',
+  'table_stage',
+];
 const OURS = new Set([...FIRST, ...LATER, 'backfill_part', 'migration']);
 
 /** How many dead letters go with a connector's state; whichever version left the schema, if any did. */

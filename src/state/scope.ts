@@ -28,6 +28,21 @@ export async function queryState<Row extends pg.QueryResultRow>(
   }
 }
 
+/** The same inside a transaction of the caller's. */
+export async function queryStateIn<Row extends pg.QueryResultRow>(
+  client: pg.ClientBase,
+  scope: StateScope,
+  query: { readonly sql: string; readonly values: readonly unknown[]; readonly name?: string },
+): Promise<Row[]> {
+  try {
+    const { name } = query;
+    const text = qualify(query.sql, scope.schema);
+    return (await client.query<Row>({ text, values: [...query.values], ...(name === undefined ? {} : { name }) })).rows;
+  } catch (error) {
+    throw toDatabaseError(error, usingState(scope.schema));
+  }
+}
+
 export function qualify(sql: string, schema: string): string {
   return sql.replaceAll(/\{(\w+)\}/g, (_, table: string) => `${quoteIdentifier(schema)}.${table}`);
 }

@@ -1,17 +1,25 @@
 import type pg from 'pg';
 import { toDatabaseError } from '../postgres/sqlstate.ts';
+import { type AppliedVersionStore, appliedVersionStore } from './applied-versions.ts';
 import { type BackfillStore, backfillStore } from './backfills.ts';
+import { type ConflictStore, conflictStore } from './conflicts.ts';
 import { type DeadLetterStore, deadLetterStore } from './dead-letters.ts';
 import { type GapStore, gapStore } from './gaps.ts';
 import { type HeldTableStore, heldTableStore } from './held-tables.ts';
+import { type InboxStore, inboxStore } from './inbox.ts';
+import { type LegacyChangeStore, legacyChangeStore } from './legacy-changes.ts';
 import { migrate, requireMigrated } from './migrate.ts';
 import { type RequestStore, requestStore } from './requests.ts';
-import { storable, usingState } from './scope.ts';
+import { type ReverseSecretStore, reverseSecretStore } from './reverse-secret.ts';
+import { type StateScope, storable, usingState } from './scope.ts';
 import { type SlotStore, slotStore } from './slots.ts';
+import { type TableStageStore, tableStageStore } from './table-stages.ts';
 import { type TableStore, tableStore } from './tables.ts';
 
 /** What one connector remembers beside its slot. All stores share the pool that was given; closing it stays with the caller. */
 export interface State {
+  /** For the statements that use the state's tables together with others. */
+  readonly scope: StateScope;
   readonly slots: SlotStore;
   readonly tables: TableStore;
   readonly deadLetters: DeadLetterStore;
@@ -19,6 +27,12 @@ export interface State {
   readonly requests: RequestStore;
   readonly gaps: GapStore;
   readonly backfills: BackfillStore;
+  readonly reverseSecret: ReverseSecretStore;
+  readonly inbox: InboxStore;
+  readonly appliedVersions: AppliedVersionStore;
+  readonly conflicts: ConflictStore;
+  readonly stages: TableStageStore;
+  readonly legacyChanges: LegacyChangeStore;
 }
 
 export interface StateOptions {
@@ -44,6 +58,7 @@ export async function readState(options: StateOptions): Promise<State> {
 async function stores(options: StateOptions): Promise<State> {
   const scope = { ...options, ...storable(await serverEncoding(options)) };
   return {
+    scope,
     slots: slotStore(scope),
     tables: tableStore(scope),
     deadLetters: deadLetterStore(scope),
@@ -51,6 +66,12 @@ async function stores(options: StateOptions): Promise<State> {
     requests: requestStore(scope),
     gaps: gapStore(scope),
     backfills: backfillStore(scope),
+    reverseSecret: reverseSecretStore(scope),
+    inbox: inboxStore(scope),
+    appliedVersions: appliedVersionStore(scope),
+    conflicts: conflictStore(scope),
+    stages: tableStageStore(scope),
+    legacyChanges: legacyChangeStore(scope),
   };
 }
 

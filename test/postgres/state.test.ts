@@ -72,6 +72,7 @@ describe('the schema', () => {
     expect(rows).toEqual([
       { number: 1, name: '0001-tables', breaking: false },
       { number: 2, name: '0002-backfill', breaking: false },
+      { number: 3, name: '0003-reverse', breaking: false },
     ]);
   });
 

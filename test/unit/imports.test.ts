@@ -17,6 +17,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   bus: 2,
   state: 2,
   capture: 3,
+  reverse: 3,
   http: 4,
   worker: 5,
   cli: 6,
@@ -36,7 +37,7 @@ const OWNERS: readonly { readonly package: RegExp; readonly owner: RegExp }[] = 
   { package: /^fastify/, owner: /^(http|local-bus)\// },
   { package: /^prom-client$/, owner: /^http\// },
   { package: /^commander$/, owner: /^(cli|demo)\// },
-  { package: /^@aws-sdk\/client-eventbridge$/, owner: /^(bus|demo|cli)\// },
+  { package: /^@aws-sdk\/client-(eventbridge|sqs)$/, owner: /^(bus|demo|cli)\// },
 ];
 
 const MAX_LINES = 320;

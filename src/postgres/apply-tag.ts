@@ -1,0 +1,96 @@
+import { createHmac, timingSafeEqual } from 'node:crypto';
+
+/**
+ * What reverse sync writes into the WAL beside its rows, as transactional logical messages, so that capture knows them. Any role may emit a message of any
+ * prefix, so each carries a keyed hash; the transaction is part of what is hashed, so that a copy is worth nothing in another one.
+ */
+export type ApplyMessage = TagMessage | VerdictMessage | RefusalMessage | SelfTestMessage;
+
+/** Announces the next write of this table, key and operation. */
+export interface TagMessage {
+  readonly kind: 'tag';
+  readonly event: string;
+  readonly producer: string;
+  readonly hops: number;
+  /** OID of the table that the configuration names; of a partitioned one, the root. */
+  readonly table: number;
+  /** Names of the key columns, in the order of the table's columns. */
+  readonly columns: readonly string[];
+  /** PostgreSQL's output text, one per column. */
+  readonly key: readonly string[];
+  readonly op: 'insert' | 'update' | 'delete';
+}
+
+/** Of the write that was announced last. */
+export interface VerdictMessage {
+  /** correction: the row is not as the event meant it, so the producer has to be told. */
+  readonly kind: 'echo' | 'correction';
+  readonly event: string;
+}
+
+/** Nothing was written; the producer has to be told how the row stands. */
+export interface RefusalMessage {
+  readonly kind: 'refusal';
+  readonly event: string;
+  readonly producer: string;
+  readonly hops: number;
+  readonly table: number;
+  readonly columns: readonly string[];
+  readonly key: readonly string[];
+  /** delete: there is no such row. */
+  readonly op: 'update' | 'delete';
+  /** PostgreSQL's output text of all columns; null where there is no row. */
+  readonly row: Readonly<Record<string, string | null>> | null;
+}
+
+/** Whether messages arrive at all. */
+export interface SelfTestMessage {
+  readonly kind: 'selftest';
+  readonly token: string;
+}
+
+export interface MessageKey {
+  /** The connector's secret of `reverse_secret`. */
+  readonly secret: Uint8Array;
+  /** Of the transaction, as pgoutput's Begin shows it: the low 32 bits. */
+  readonly xid: number;
+}
+
+/** Of all messages of this connector. */
+export function applyPrefix(connector: string): string {
+  return `banyan.${connector}.reverse`;
+}
+
+/** pgoutput's form of what `pg_current_xact_id()` prints. */
+export function shortXid(xid8: string): number {
+  return Number(BigInt(xid8) & 0xffffffffn);
+}
+
+const VERSION = 1;
+/** 132 of 256 bits, in base64url. */
+const MAC_LENGTH = 22;
+const SIGNED = /^(\{.*),"mac":"([\w-]{22})"\}$/s;
+
+/** The message's content: one JSON object in ASCII, since it arrives in the server's encoding and rows in the client's. */
+export function formatMessage(message: ApplyMessage, key: MessageKey): string {
+  const json = ascii(JSON.stringify({ v: VERSION, ...message })).slice(0, -1);
+  return `${json},"mac":"${mac(json, key)}"}`;
+}
+
+/** undefined: not ours, forged, of another transaction, or of a version that is not known. The caller has compared the prefix. */
+export function parseMessage(content: string, key: MessageKey): ApplyMessage | undefined {
+  const [, json, found] = SIGNED.exec(content) ?? [];
+  if (json === undefined || found === undefined) return undefined;
+  if (!timingSafeEqual(Buffer.from(found), Buffer.from(mac(json, key)))) return undefined;
+  // Only we know the secret, so from here on it is what `formatMessage` of some version wrote.
+  const { v, ...message } = JSON.parse(`${json}}`) as ApplyMessage & { readonly v: number };
+  return v === VERSION ? message : undefined;
+}
+
+function mac(json: string, { secret, xid }: MessageKey): string {
+  return createHmac('sha256', secret).update(`${xid}\n`).update(json).digest('base64url').slice(0, MAC_LENGTH);
+}
+
+function ascii(json: string): string {
+  return json.replaceAll(/[\u0080-\uFFFF]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}

@@ -1,0 +1,196 @@
+import type pg from 'pg';
+import { queryState, queryStateIn, type StateScope } from './scope.ts';
+
+/** PostgreSQL's names where it has them. */
+export type ConflictKind =
+  | 'insert_exists'
+  | 'update_missing'
+  | 'update_origin_differs'
+  | 'update_deleted'
+  | 'delete_missing'
+  | 'delete_origin_differs'
+  | 'constraint_violation'
+  | 'fk_missing'
+  | 'schema_mismatch'
+  | 'echo_diverged';
+
+export type ConflictResolution = 'new-wins' | 'legacy-wins' | 'parked';
+
+/** Column to PostgreSQL's text, NULL as null. Masked and without excluded columns, as the table's events are. */
+export type ConflictRow = Readonly<Record<string, string | null>>;
+
+export interface NewConflict {
+  /** `schema.name` */
+  readonly table: string;
+  readonly key: ConflictRow;
+  readonly kind: ConflictKind;
+  /** After the stage was looked at. */
+  readonly policy: 'new-wins' | 'legacy-wins' | 'park';
+  readonly resolution: ConflictResolution;
+  readonly producer: string;
+  readonly eventId: string;
+  readonly target: string;
+  /** The before-image that the event named; undefined: none. */
+  readonly expected: ConflictRow | undefined;
+  /** What the event wanted to write; undefined: to delete. */
+  readonly proposed: ConflictRow | undefined;
+  /** The legacy row as it stood; undefined: there was none. */
+  readonly current: ConflictRow | undefined;
+}
+
+export interface Conflict extends NewConflict {
+  readonly id: number;
+  /** ISO 8601 */
+  readonly detectedAt: string;
+  /** undefined: a person has to decide. */
+  readonly resolvedAt: string | undefined;
+  /** undefined: the policy, where it is resolved. */
+  readonly resolvedBy: string | undefined;
+  readonly note: string | undefined;
+}
+
+export interface ConflictListing {
+  readonly table?: string;
+  /** Only those that a person has to decide. */
+  readonly open?: boolean;
+  /** Only conflicts with a lower id: the next page, since the newest come first. */
+  readonly before?: number;
+  /** Default 100. */
+  readonly limit?: number;
+}
+
+export interface ConflictStore {
+  /** In the transaction of the event that met it; the same event meets it once, however often it is tried. Returns its id. */
+  record(client: pg.ClientBase, conflict: NewConflict): Promise<number>;
+  /** Newest first. */
+  list(listing: ConflictListing): Promise<Conflict[]>;
+  get(id: number): Promise<Conflict | undefined>;
+  /** Only one that is open; whether it was. */
+  resolve(
+    id: number,
+    decision: {
+      readonly resolution: 'new-wins' | 'legacy-wins';
+      readonly by: string;
+      readonly note: string | undefined;
+    },
+  ): Promise<boolean>;
+  /** How many a person has to decide. */
+  countOpen(): Promise<number>;
+}
+
+interface ConflictTableRow {
+  id: string;
+  table_name: string;
+  key: ConflictRow;
+  kind: ConflictKind;
+  policy: NewConflict['policy'];
+  resolution: ConflictResolution;
+  producer: string;
+  event_id: string;
+  target: string;
+  expected: ConflictRow | null;
+  proposed: ConflictRow | null;
+  current: ConflictRow | null;
+  detected_at: Date;
+  resolved_at: Date | null;
+  resolved_by: string | null;
+  note: string | null;
+}
+
+export function conflictStore(scope: StateScope): ConflictStore {
+  const { connector } = scope;
+  const json = (row: ConflictRow | undefined) => (row === undefined ? null : scope.storableJson(JSON.stringify(row)));
+  return {
+    async record(client, conflict) {
+      const [row] = await queryStateIn<{ id: string }>(client, scope, {
+        sql: RECORD,
+        values: [
+          connector,
+          conflict.table,
+          json(conflict.key),
+          conflict.kind,
+          conflict.policy,
+          conflict.resolution,
+          conflict.producer,
+          conflict.eventId,
+          conflict.target,
+          json(conflict.expected),
+          json(conflict.proposed),
+          json(conflict.current),
+        ],
+      });
+      return Number(row?.id);
+    },
+
+    async list({ table, open = false, before, limit = 100 }) {
+      const rows = await queryState<ConflictTableRow>(
+        scope,
+        `select * from {conflict} where connector = $1 and ($2::text is null or table_name = $2)
+           and (not $3::boolean or resolved_at is null) and ($4::bigint is null or id < $4)
+         order by id desc limit $5`,
+        [connector, table ?? null, open, before ?? null, limit],
+      );
+      return rows.map(conflictOf);
+    },
+
+    async get(id) {
+      const [row] = await queryState<ConflictTableRow>(
+        scope,
+        'select * from {conflict} where connector = $1 and id = $2',
+        [connector, id],
+      );
+      return row && conflictOf(row);
+    },
+
+    async resolve(id, { resolution, by, note }) {
+      const rows = await queryState(
+        scope,
+        `update {conflict} set resolution = $3, resolved_at = now(), resolved_by = $4, note = $5
+         where connector = $1 and id = $2 and resolved_at is null returning id`,
+        [connector, id, resolution, scope.storableText(by), note === undefined ? null : scope.storableText(note)],
+      );
+      return rows.length > 0;
+    },
+
+    async countOpen() {
+      const [row] = await queryState<{ open: string }>(
+        scope,
+        'select count(*) as open from {conflict} where connector = $1 and resolved_at is null',
+        [connector],
+      );
+      return Number(row?.open);
+    },
+  };
+}
+
+/** A parked event that is applied after all keeps who decided; the rows are those that the last try met. */
+const RECORD = `
+  insert into {conflict} as known (connector, table_name, key, kind, policy, resolution, producer, event_id, target,
+    expected, proposed, current, resolved_at)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, case when $6 <> 'parked' then now() end)
+  on conflict (connector, producer, event_id, target) do update set
+    kind = excluded.kind, policy = excluded.policy, resolution = excluded.resolution,
+    expected = excluded.expected, proposed = excluded.proposed, current = excluded.current,
+    resolved_at = case when excluded.resolution <> 'parked' then coalesce(known.resolved_at, now()) end
+  returning id`;
+
+function conflictOf(row: ConflictTableRow): Conflict {
+  return {
+    id: Number(row.id),
+    table: row.table_name,
+    key: row.key,
+    kind: row.kind,
+    policy: row.policy,
+    resolution: row.resolution,
+    producer: row.producer,
+    eventId: row.event_id,
+    target: row.target,
+    expected: row.expected ?? undefined,
+    proposed: row.proposed ?? undefined,
+    current: row.current ?? undefined,
+    detectedAt: row.detected_at.toISOString(),
+    resolvedAt: row.resolved_at?.toISOString(),
+    resolvedBy: row.resolved_by ?? undefined,
+    note: row.note ?? undefined,
+  };
+}
