@@ -51,7 +51,7 @@ function tableRules(entry: TableCapture, place: Place): Problem[] {
 }
 
 /** A name needs its schema: search paths differ from session to session, and the WAL knows none. */
-function nameRules(table: string, path: Path): Problem[] {
+export function nameRules(table: string, path: Path): Problem[] {
   const parts = table.replaceAll(/"(?:[^"]|"")*"/g, '_').split('.');
   if (parts.length === 2 && parts.every((part) => part !== '' && !part.includes('"'))) return [];
   return [

@@ -6,13 +6,15 @@ import { substitute, type Environment, type Substituted } from './environment.ts
 import { explain, MISSING } from './explain.ts';
 import { fit } from './fit.ts';
 import { formatPath, pathKey, type Path, type Problem } from './problem.ts';
+import { queueRegion, type ReverseParts } from './reverse-rules.ts';
+import { reverse as reverseSchema } from './reverse-schema.ts';
 import { busRegion, checkRules, type Parts } from './rules.ts';
 import { configSchema, isTableCapture, type Config } from './schema.ts';
 import { isObject } from './shape.ts';
 import { parseYaml } from './yaml.ts';
 
 export interface LoadedConfig {
-  /** Complete: substituted, with defaults, `bus.region` resolved. */
+  /** Complete: substituted, with defaults, `bus.region` and `reverse.region` resolved. */
   readonly config: Config;
   /** undefined: the text came from BANYAN_CONFIG_YAML. */
   readonly file: string | undefined;
@@ -117,7 +119,20 @@ function parts(document: Readonly<Record<string, unknown>>): Parts {
     bus: bus.safeParse(document['bus']).data,
     http: http.safeParse(document['http']).data,
     capture: entries.map((entry) => capture.element.safeParse(entry).data),
+    reverse: reverseParts(document['reverse']),
     hasMaskKey: document['maskKey'] !== undefined,
+  };
+}
+
+function reverseParts(section: unknown): ReverseParts | undefined {
+  if (!isObject(section)) return undefined;
+  const { queue, region, endpoint, apply } = reverseSchema.shape;
+  const entries = Array.isArray(section['apply']) ? (section['apply'] as unknown[]) : [];
+  return {
+    queue: queue.safeParse(section['queue']).data,
+    region: region.safeParse(section['region']).data,
+    endpoint: endpoint.safeParse(section['endpoint']).data,
+    apply: entries.map((entry) => apply.element.safeParse(entry).data),
   };
 }
 
@@ -134,12 +149,14 @@ function blameEnvironment(problems: readonly Problem[], substituted: Substituted
 }
 
 /**
- * The region is settled, and the CA's file is absolute, so that whoever connects need not know where the configuration came from. The files of
+ * The regions are settled, and the CA's file is absolute, so that whoever connects need not know where the configuration came from. The files of
  * mappings stay as they are written, since messages name them; who reads them starts at `directory`.
  */
 function finish(config: Config, place: { directory: string; env: Environment }): Config {
   const region = busRegion(config.bus, place.env);
   const { tls } = config.legacy;
+  const { reverse } = config;
+  const backRegion = reverse === undefined ? undefined : queueRegion(reverse, region);
   return {
     ...config,
     legacy:
@@ -147,6 +164,7 @@ function finish(config: Config, place: { directory: string; env: Environment }):
         ? config.legacy
         : { ...config.legacy, tls: { ...tls, ca: resolve(place.directory, tls.ca) } },
     bus: region === undefined ? config.bus : { ...config.bus, region },
+    ...(reverse === undefined || backRegion === undefined ? {} : { reverse: { ...reverse, region: backRegion } }),
   };
 }
 

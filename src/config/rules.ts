@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import { captureRules } from './capture-rules.ts';
 import type { Environment } from './environment.ts';
 import type { Problem } from './problem.ts';
+import { reverseRules, type ReverseParts } from './reverse-rules.ts';
 import type { configSchema, MessageCapture, TableCapture } from './schema.ts';
 
 type Shape = typeof configSchema.shape;
@@ -17,6 +18,8 @@ export interface Parts {
   readonly bus: Part<'bus'> | undefined;
   readonly http: Part<'http'> | undefined;
   readonly capture: readonly (TableCapture | MessageCapture | undefined)[];
+  /** undefined: there is no such section. */
+  readonly reverse: ReverseParts | undefined;
   /** Whether a maskKey is written, good or bad. */
   readonly hasMaskKey: boolean;
 }
@@ -29,6 +32,9 @@ export function checkRules(parts: Parts, env: Environment): Problem[] {
     ...(parts.bus === undefined ? [] : busRules(parts.bus, env)),
     ...(parts.http === undefined ? [] : httpRules(parts.http, { bus: parts.bus, env })),
     ...captureRules(parts.capture, { hasMaskKey: parts.hasMaskKey }),
+    ...(parts.reverse === undefined
+      ? []
+      : reverseRules(parts.reverse, { hasStateUrl: parts.state?.url !== undefined })),
   ];
 }
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { reverse } from './reverse-schema.ts';
 import { duration, size } from './units.ts';
 
 /**
@@ -211,6 +212,9 @@ export const configSchema = z.strictObject({
     .array(z.union([tableCapture, messageCapture]))
     .min(1)
     .describe('What becomes events; a table may appear in several entries, each makes its own'),
+  reverse: reverse
+    .optional()
+    .describe('Reverse sync: events of the new system, written back into the legacy tables; left out: off'),
   http: http.prefault({}).describe('Health, metrics and status'),
   shutdownTimeout: duration('20s', 'How long a stop may take before work in flight is given up', {
     min: '1s',

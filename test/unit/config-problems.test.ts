@@ -81,8 +81,8 @@ const mistakes: readonly (readonly [string, string, string, readonly string[]])[
   [
     'an option that is not built yet',
     '  - { table: a.b }',
-    'reverse: { queue: x }',
-    ['reverse (line 4): reverse sync', 'not yet supported'],
+    'progress: { ttl: x }',
+    ['progress (line 4): migration progress', 'not yet supported'],
   ],
   ['hash without a key', '  - { table: a.b, mask: { email: hash } }', '', ['capture[0].mask.email', 'maskKey']],
   [
