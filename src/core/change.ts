@@ -51,6 +51,18 @@ export interface ChangePosition {
   readonly ordinal: number;
 }
 
+/**
+ * Where a change comes from that an event of the new system caused. correction: the row is not as the event meant it. trigger: something in the
+ * database wrote it because of our write. Absent: the legacy system.
+ */
+export interface ChangeOrigin {
+  readonly kind: 'correction' | 'trigger';
+  /** Id of the event. */
+  readonly causedBy: string;
+  /** How often the change has crossed between the systems, this time included. */
+  readonly hops: number;
+}
+
 /** What the stream sends of rows. */
 export type StreamOperation = 'insert' | 'update' | 'delete';
 
@@ -72,12 +84,14 @@ export interface RowChange extends ChangePosition {
   readonly oldKind: 'key' | 'full' | undefined;
   /** Of a read: number of the backfill run. */
   readonly run?: number | undefined;
+  readonly origin?: ChangeOrigin | undefined;
 }
 
 /** One table of a TRUNCATE; a statement that names several makes one change for each. */
 export interface TruncateChange extends ChangePosition {
   readonly operation: 'truncate';
   readonly relation: Relation;
+  readonly origin?: ChangeOrigin | undefined;
 }
 
 /** A transactional logical message (`pg_logical_emit_message(true, prefix, content)`). */

@@ -9,6 +9,8 @@ import { ProblemList } from './problem.ts';
 
 export type RuleOperation = Exclude<Operation, 'message'>;
 
+const CORRECTED: readonly RuleOperation[] = ['insert', 'update', 'delete'];
+
 /** A text that is the same for all rows, or an expression. */
 export type TextPlan = string | Expression;
 
@@ -40,6 +42,8 @@ export interface EntryPlan {
   readonly bus: TextPlan | undefined;
   readonly resources: readonly TextPlan[] | undefined;
   readonly rules: readonly RulePlan[];
+  /** For a correction that no rule takes: whoever caused it has to be told. */
+  readonly corrected: RulePlan;
 }
 
 export interface AnalyseOptions {
@@ -85,8 +89,12 @@ export function analyseEntry(options: AnalyseOptions): {
   }
   const bus = entry.bus === undefined ? undefined : textPlan(entry.bus, ['bus'], resolver);
   const resources = resourcePlans(entry, resolver);
-  const rules = entry.transform === undefined ? rulePlans(entry, relation.name, resolver) : [];
-  const plan = { table, columns, scope, key, source, bus, resources, rules, hasExpressions: resolver.expressions > 0 };
+  // Resolved again per rule without `detail`, it would add each of its problems again.
+  const shared = fieldPlans(entry.detail, ['detail'], resolver);
+  const rules = entry.transform === undefined ? rulePlans(entry, { tableName: relation.name, shared }, resolver) : [];
+  const corrected = builtInRule(CORRECTED, `${eventName(entry, relation.name)}Corrected`, shared);
+  const hasExpressions = resolver.expressions > 0;
+  const plan = { table, columns, scope, key, source, bus, resources, rules, corrected, hasExpressions };
   return { plan, problems };
 }
 
@@ -160,9 +168,15 @@ function resourcePlans(entry: TableCapture, resolver: Resolver): readonly TextPl
   return resources.map((resource, index) => textPlan(resource, ['resources', index], resolver));
 }
 
-function rulePlans(entry: TableCapture, tableName: string, resolver: Resolver): readonly RulePlan[] {
-  // Resolved again per rule without `detail`, it would add each of its problems again.
-  const shared = fieldPlans(entry.detail, ['detail'], resolver);
+function builtInRule(operations: readonly RuleOperation[], detailType: string, fields: readonly FieldPlan[]): RulePlan {
+  return { operations, when: undefined, changed: undefined, detailType, fields, schema: undefined };
+}
+
+function rulePlans(
+  entry: TableCapture,
+  { tableName, shared }: { tableName: string; shared: readonly FieldPlan[] },
+  resolver: Resolver,
+): readonly RulePlan[] {
   const { emit } = entry;
   if (entry.backfill && emit !== undefined && !emit.some(({ on }) => on === 'read' || on.includes('read'))) {
     resolver.problems.add({
@@ -175,14 +189,9 @@ function rulePlans(entry: TableCapture, tableName: string, resolver: Resolver): 
   }
   if (emit !== undefined) return emit.map((rule, index) => rulePlan({ rule, index, shared }, resolver));
   const name = eventName(entry, tableName);
-  return (Object.keys(defaultSuffix) as RuleOperation[]).map((operation) => ({
-    operations: [operation],
-    when: undefined,
-    changed: undefined,
-    detailType: `${name}${defaultSuffix[operation]}`,
-    fields: shared,
-    schema: undefined,
-  }));
+  return (Object.keys(defaultSuffix) as RuleOperation[]).map((operation) =>
+    builtInRule([operation], `${name}${defaultSuffix[operation]}`, shared),
+  );
 }
 
 function rulePlan(

@@ -1,4 +1,13 @@
-import type { Cell, Relation, RowChange, RowOperation, TableChange, TransactionHeader, Tuple } from '../core/change.ts';
+import type {
+  Cell,
+  ChangeOrigin,
+  Relation,
+  RowChange,
+  RowOperation,
+  TableChange,
+  TransactionHeader,
+  Tuple,
+} from '../core/change.ts';
 import { BanyanError } from '../core/errors.ts';
 import { formatLsn, parseLsn } from '../core/lsn.ts';
 import { nearest } from '../core/nearest.ts';
@@ -24,6 +33,7 @@ interface StoredChange {
   readonly oldKind?: 'key' | 'full';
   readonly new?: Readonly<Record<string, string | null>>;
   readonly old?: Readonly<Record<string, string | null>>;
+  readonly origin?: ChangeOrigin;
 }
 
 /** How a column is stored: `undefined` = not at all, else the text that stands for its text. */
@@ -54,6 +64,7 @@ export function storeChange(change: TableChange, columns: readonly StoredColumn[
     columns: columns.map(({ name }) => name),
     masked: columns.filter(({ masked }) => masked).map(({ name }) => name),
     ...(change.operation === 'truncate' ? {} : rowsOf(change, columns)),
+    ...(change.origin === undefined ? {} : { origin: change.origin }),
   };
   return JSON.stringify(stored);
 }
@@ -101,7 +112,7 @@ export function restoreChange(
     timeline: stored.transaction.timeline,
     ...(stored.transaction.origin === undefined ? {} : { origin: stored.transaction.origin }),
   };
-  const position = { transaction, ordinal: stored.ordinal, relation };
+  const position = { transaction, ordinal: stored.ordinal, relation, origin: stored.origin };
   const { operation } = stored;
   if (operation === 'truncate') return { change: { ...position, operation }, masked: [] };
 

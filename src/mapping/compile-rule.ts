@@ -1,6 +1,7 @@
-import type { Operation, RowChange, TableChange, Tuple } from '../core/change.ts';
+import type { ChangeOrigin, Operation, RowChange, TableChange, Tuple } from '../core/change.ts';
 import { BanyanError } from '../core/errors.ts';
 import type { EventRange, StreamIdentity } from '../core/event.ts';
+import { jsonString } from '../postgres/values/json-string.ts';
 import type { AnalyseOptions, EntryPlan, RulePlan, TextPlan } from './analyse.ts';
 import type { MappedColumn } from './columns.ts';
 import { contractViolated, type Contract, type ContractSet } from './contract.ts';
@@ -56,8 +57,13 @@ export const DRAFT_RULE: CompiledRule = {
   contract: undefined,
 };
 
-export function unavailableJson(names: readonly string[]): string {
-  return names.length === 0 ? NOTHING_UNAVAILABLE : `,"unavailable":${JSON.stringify(names)},"origin":"legacy"`;
+/** The end of the metadata. The constant by itself where it can be: it is what the transaction's text was made for. */
+export function originJson(names: readonly string[], origin: ChangeOrigin | undefined): string {
+  if (origin === undefined) {
+    return names.length === 0 ? NOTHING_UNAVAILABLE : `,"unavailable":${JSON.stringify(names)},"origin":"legacy"`;
+  }
+  const { kind, causedBy, hops } = origin;
+  return `,"unavailable":${JSON.stringify(names)},"origin":"${kind}","causedBy":${jsonString(causedBy)},"hops":${hops}`;
 }
 
 export function compileRule(rule: RulePlan, options: CompileOptions): CompiledRule {

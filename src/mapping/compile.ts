@@ -22,16 +22,17 @@ import {
   neededColumns,
   NO_RESOURCES,
   optionalText,
+  originJson,
   text,
-  unavailableJson,
 } from './compile-rule.ts';
 import { encodePart, isUnique, orderingKey } from './ordering-key.ts';
-import { chunkTexts, NOTHING_UNAVAILABLE, type TransactionText, transactionTexts } from './transaction-text.ts';
+import { chunkTexts, type TransactionText, transactionTexts } from './transaction-text.ts';
 import { rowChangeView, runTransform } from './transform.ts';
 import type { Transform } from './transform-types.ts';
 
 const NO_EVENTS: readonly Event[] = [];
 const NO_COLUMNS: readonly number[] = [];
+const NO_NAMES: readonly string[] = [];
 
 /**
  * One capture entry for one shape of one table. Everything that does not depend on the row is done here, once: columns found,
@@ -73,6 +74,8 @@ export function compileMapper(options: CompileOptions): Mapper {
   const needed = neededColumns(plan, entry.detail === undefined);
   const restored = new WeakMap<TableChange, ReadonlySet<number>>();
   const counters = { dropped: 0, nullConditions: 0 };
+  // Made when it is needed: a table that no event of the new system writes never does.
+  let corrected: CompiledRule | undefined;
   const { transform } = options;
   if (entry.transform !== undefined && transform === undefined) {
     throw new BanyanError('config', `capture[${options.entryIndex}].transform: ${entry.transform} was not loaded`);
@@ -142,7 +145,7 @@ export function compileMapper(options: CompileOptions): Mapper {
       resources: head.resources,
       headBytes: head.headBytes,
       before: before[operation] + key.json(row, fallback) + previousKey(moved),
-      after: (isFullUpdate ? changedJson(change) : '') + unavailableJson(unavailable),
+      after: (isFullUpdate ? changedJson(change) : '') + originJson(unavailable, change.origin),
       data,
       previous,
       bus: head.bus,
@@ -197,12 +200,23 @@ export function compileMapper(options: CompileOptions): Mapper {
       idEnd: undefined,
       ...head,
       before: before.truncate,
-      after: NOTHING_UNAVAILABLE,
+      after: originJson(NO_NAMES, change.origin),
       data: '{}',
       previous: undefined,
       group: relaxed ? undefined : groupPrefix,
       previousGroup: undefined,
     });
+  }
+
+  /** What nobody asked for. A correction leaves all the same: the two sides would never agree otherwise. */
+  function untaken(change: TableChange): readonly Event[] {
+    if (change.operation === 'truncate' || change.origin?.kind !== 'correction') {
+      counters.dropped += 1;
+      return NO_EVENTS;
+    }
+    corrected ??= compileRule(plan.corrected, options);
+    checkCount(1);
+    return [rowEvent(change, corrected)];
   }
 
   function transformed(change: TableChange): readonly Event[] {
@@ -211,10 +225,11 @@ export function compileMapper(options: CompileOptions): Mapper {
     const fallback = isRow ? fullOld(change) : undefined;
     const keyJson = row === undefined ? '{}' : key.json(row, fallback);
     const drafts = runTransform(transform as Transform, rowChangeView(change, { table, columns, keyJson }));
-    if (drafts.length === 0) counters.dropped += 1;
+    if (drafts.length === 0) return untaken(change);
     checkCount(drafts.length);
     const parts = row === undefined ? '' : key.parts(row, fallback);
     const moved = isRow ? key.movedFrom(change) : undefined;
+    const end = originJson(NO_NAMES, change.origin);
     return drafts.map((draft, index) => {
       const rule: CompiledRule = { ...DRAFT_RULE, source: draft.source, detailType: draft.detailType };
       const head = draft.resources === undefined ? headOf(rule, parts) : draftHead(draft, text(plan.source, 'source'));
@@ -226,10 +241,7 @@ export function compileMapper(options: CompileOptions): Mapper {
         ...head,
         bus: draft.bus ?? head.bus,
         before: isRow ? before[change.operation] + keyJson + previousKey(moved) : before.truncate,
-        after:
-          isRow && change.operation === 'update' && fallback !== undefined
-            ? changedJson(change) + NOTHING_UNAVAILABLE
-            : NOTHING_UNAVAILABLE,
+        after: isRow && change.operation === 'update' && fallback !== undefined ? changedJson(change) + end : end,
         data: draftJson(draft),
         previous: undefined,
         group: relaxed ? undefined : groupPrefix + parts,
@@ -253,8 +265,7 @@ export function compileMapper(options: CompileOptions): Mapper {
         checkCount(1);
         return [change.operation === 'truncate' ? truncateEvent(change, rule) : rowEvent(change, rule)];
       }
-      counters.dropped += 1;
-      return NO_EVENTS;
+      return untaken(change);
     },
     groups(change) {
       if (relaxed) return { group: undefined, previousGroup: undefined };
