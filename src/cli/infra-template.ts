@@ -1,6 +1,8 @@
 import { Document } from 'yaml';
 import { parseBusArn } from '../config/rules.ts';
 import { type Config, isTableCapture } from '../config/schema.ts';
+import { fromRule, getAtt, type InfraParts, RETENTION_SECONDS } from './infra-parts.ts';
+import { reverseInfra } from './infra-reverse.ts';
 
 export interface InfraTemplate {
   /** CloudFormation, in its long form (`Fn::GetAtt`), which every YAML and JSON reader takes. */
@@ -8,14 +10,14 @@ export interface InfraTemplate {
   readonly stackName: string;
   readonly busName: string;
   readonly region: string | undefined;
+  readonly capability: 'CAPABILITY_IAM' | 'CAPABILITY_NAMED_IAM';
   /** What the template can not know, for its head. */
   readonly remarks: readonly string[];
+  readonly comments: InfraParts['comments'];
 }
 
 /** How often a consumer may give a message back before it goes to the dead-letter queue. */
 const MAX_RECEIVES = 5;
-/** SQS keeps messages for 14 days at most: the longest time to mend a consumer. */
-const RETENTION_SECONDS = 1_209_600;
 /** Longer than most consumers take; a message comes again after it. */
 const VISIBILITY_SECONDS = 60;
 
@@ -23,8 +25,8 @@ const VISIBILITY_SECONDS = 60;
 const DEFAULT_BUS = 'default';
 
 /**
- * Bus, one rule for the events of this configuration, a queue with its policy and dead-letter queue, and the policy that the worker's role
- * needs. ARNs are of `account`, else of the account and region that deploy.
+ * Bus, one rule for the events of this configuration, a queue with its policy and dead-letter queue, with `reverse` the same for the way back, and the policy
+ * that the worker's role needs. ARNs are of `account`, else of the account and region that deploy.
  */
 export function infraTemplate(config: Config, options: { readonly account: string | undefined }): InfraTemplate {
   const arn = parseBusArn(config.bus.name);
@@ -33,6 +35,13 @@ export function infraTemplate(config: Config, options: { readonly account: strin
   const { sources, open } = eventSources(config);
   const buses = otherBuses(config);
   const makesBus = busName !== DEFAULT_BUS;
+  const bus = makesBus ? getAtt('Bus', 'Name') : DEFAULT_BUS;
+  const region = config.bus.type === 'local' ? arn?.region : config.bus.region;
+  const { reverse } = config;
+  const back: InfraParts =
+    reverse === undefined
+      ? { resources: {}, outputs: {}, statements: [], remarks: [], comments: [] }
+      : reverseInfra({ connector: config.name, reverse, bus, account: place.account, region });
   const document = {
     AWSTemplateFormatVersion: '2010-09-09',
     Description: `Events of the legacy database, connector ${config.name}: bus, rule, queue, and the worker's policy`,
@@ -42,7 +51,7 @@ export function infraTemplate(config: Config, options: { readonly account: strin
         Type: 'AWS::Events::Rule',
         Properties: {
           Description: `Every event of connector ${config.name}`,
-          EventBusName: makesBus ? getAtt('Bus', 'Name') : DEFAULT_BUS,
+          EventBusName: bus,
           EventPattern: { source: sources.map((prefix) => ({ prefix })) },
           State: 'ENABLED',
           Targets: [
@@ -78,17 +87,11 @@ export function infraTemplate(config: Config, options: { readonly account: strin
           Queues: [{ Ref: 'Queue' }, { Ref: 'DeadLetterQueue' }],
           PolicyDocument: {
             Version: '2012-10-17',
-            Statement: ['Queue', 'DeadLetterQueue'].map((queue) => ({
-              Sid: `${queue}FromRule`,
-              Effect: 'Allow',
-              Principal: { Service: 'events.amazonaws.com' },
-              Action: 'sqs:SendMessage',
-              Resource: getAtt(queue, 'Arn'),
-              Condition: { ArnEquals: { 'aws:SourceArn': getAtt('Rule', 'Arn') } },
-            })),
+            Statement: ['Queue', 'DeadLetterQueue'].map((queue) => fromRule(queue, getAtt('Rule', 'Arn'))),
           },
         },
       },
+      ...back.resources,
       WorkerPolicy: {
         Type: 'AWS::IAM::ManagedPolicy',
         Properties: {
@@ -102,6 +105,7 @@ export function infraTemplate(config: Config, options: { readonly account: strin
                 Action: ['events:PutEvents', 'events:DescribeEventBus'],
                 Resource: [busArn(busName, place), ...buses.names.map((name) => busArn(name, place))],
               },
+              ...back.statements,
             ],
           },
         },
@@ -115,6 +119,7 @@ export function infraTemplate(config: Config, options: { readonly account: strin
         Description: 'What could not be delivered, or was given back too often: watch that it is empty',
         Value: { Ref: 'DeadLetterQueue' },
       },
+      ...back.outputs,
       WorkerPolicyArn: { Description: 'Attach it to the role of the worker', Value: { Ref: 'WorkerPolicy' } },
     },
   };
@@ -124,9 +129,18 @@ export function infraTemplate(config: Config, options: { readonly account: strin
       ? [`Events also go to ${buses.names.join(', ')}: such a bus and its rules are not made here.`]
       : []),
     ...(buses.open ? ['A bus is an expression: allow the worker the buses that it can name, and make them.'] : []),
+    ...back.remarks,
   ];
-  const region = config.bus.type === 'local' ? arn?.region : config.bus.region;
-  return { document, stackName: `banyan-${config.name.replaceAll('_', '-')}`, busName, region, remarks };
+  return {
+    document,
+    stackName: `banyan-${config.name.replaceAll('_', '-')}`,
+    busName,
+    region,
+    // A role that another account's policy names must have a name.
+    capability: 'ReverseRole' in back.resources ? 'CAPABILITY_NAMED_IAM' : 'CAPABILITY_IAM',
+    remarks,
+    comments: back.comments,
+  };
 }
 
 /** The template as commented YAML. */
@@ -146,6 +160,7 @@ export function infraYaml(template: InfraTemplate): string {
     ].join('\n'),
   );
   comment(document, ['Resources', 'QueuePolicy'], ' Without it the rule matches and nothing arrives, silently.');
+  for (const { path, text } of template.comments) comment(document, path, text);
   return document.toString({ lineWidth: 0 }).trimEnd();
 }
 
@@ -161,10 +176,6 @@ interface Place {
   readonly account: string | undefined;
   readonly region: string | undefined;
   readonly busName: string;
-}
-
-function getAtt(resource: string, attribute: string): unknown {
-  return { 'Fn::GetAtt': [resource, attribute] };
 }
 
 /** The bus that the template makes says its own ARN; others are composed. */

@@ -13,9 +13,12 @@ export async function infra(options: { account: string | undefined }, context: C
   context.output.note(
     [
       'Deploy it with the AWS CLI:',
-      `  aws cloudformation deploy --stack-name ${template.stackName} --template-file FILE --capabilities CAPABILITY_IAM${template.region === undefined ? '' : ` --region ${template.region}`}`,
+      `  aws cloudformation deploy --stack-name ${template.stackName} --template-file FILE --capabilities ${template.capability}${template.region === undefined ? '' : ` --region ${template.region}`}`,
       `Then attach the policy (output WorkerPolicyArn) to the role of the worker, and write in the configuration:`,
       `  bus: { type: eventbridge, name: ${template.busName}, region: ${template.region ?? 'REGION'} }`,
+      ...(config.reverse === undefined
+        ? []
+        : ['and `reverse.queue` as the output ReverseQueueUrl has it, where the template makes that queue.']),
     ].join('\n'),
   );
   return ExitCode.ok;

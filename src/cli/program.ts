@@ -281,11 +281,12 @@ function addOperation(program: Command, registration: Registration): void {
 function addSurroundings(program: Command, registration: Registration): void {
   program.commandsGroup('Surroundings:');
   command(program, 'infra', {
-    description: 'print a CloudFormation template: bus, rule, queue with dead-letter queue, policies',
+    description:
+      'print a CloudFormation template: bus, rule, queue with dead-letter queue, with `reverse` those of the way back, policies',
     registration,
     run: async (_, options, context) =>
       (await import('./infra.ts')).infra({ account: options['account'] as string | undefined }, context),
-  }).option('--account <id>', 'write ARNs of this account, instead of the one that deploys', account);
+  }).option('--account <id>', 'of the bus: write its ARNs, instead of those of the account that deploys', account);
   command(program, 'bus', {
     description: 'the embedded EventBridge and SQS alone, for development',
     registration,

@@ -1,0 +1,53 @@
+import { isDeepStrictEqual } from 'node:util';
+
+/** An EventBridge pattern as it is written. */
+export type PatternJson = Readonly<Record<string, unknown>>;
+
+/**
+ * One pattern that takes what any of these takes. Patterns that differ in the values of one field become one with all of its values, since a rule's pattern
+ * may not be long; what is left is tied by `$or`.
+ */
+export function unionOf(patterns: readonly PatternJson[]): PatternJson {
+  let united = [...patterns];
+  for (;;) {
+    const shorter = uniteTwo(united);
+    if (shorter === undefined) break;
+    united = shorter;
+  }
+  const [only] = united;
+  return united.length === 1 && only !== undefined ? only : { $or: united };
+}
+
+function uniteTwo(patterns: readonly PatternJson[]): PatternJson[] | undefined {
+  for (const [index, first] of patterns.entries()) {
+    for (const [offset, second] of patterns.slice(index + 1).entries()) {
+      const both = unite(first, second);
+      if (both !== undefined) return patterns.with(index, both).toSpliced(index + 1 + offset, 1);
+    }
+  }
+  return undefined;
+}
+
+/** undefined: they differ in more than the values of one field. */
+function unite(first: PatternJson, second: PatternJson): PatternJson | undefined {
+  const names = Object.keys(first);
+  if (!isDeepStrictEqual(new Set(names), new Set(Object.keys(second)))) return undefined;
+  const [different, ...more] = names.filter((name) => !isDeepStrictEqual(first[name], second[name]));
+  if (different === undefined) return first;
+  if (more.length > 0) return undefined;
+  const values = uniteValues(first[different], second[different]);
+  return values === undefined ? undefined : { ...first, [different]: values };
+}
+
+function uniteValues(first: unknown, second: unknown): unknown {
+  if (Array.isArray(first) && Array.isArray(second)) {
+    const known: readonly unknown[] = first;
+    const added = (second as unknown[]).filter((value) => !known.some((each) => isDeepStrictEqual(each, value)));
+    return [...known, ...added];
+  }
+  return isObject(first) && isObject(second) ? unite(first, second) : undefined;
+}
+
+function isObject(value: unknown): value is PatternJson {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
