@@ -1,4 +1,5 @@
 import { BanyanError, type ErrorKind } from '../core/errors.ts';
+import { factsOf, socketCodes } from './aws-errors.ts';
 
 /** Error codes of EventBridge, of an entry or of a whole request, and of whoever answers in front of it. */
 const kindByCode: Readonly<Record<string, ErrorKind>> = {
@@ -48,24 +49,6 @@ const kindByCode: Readonly<Record<string, ErrorKind>> = {
   MissingAuthenticationToken: 'bus-credentials',
   MissingAuthenticationTokenException: 'bus-credentials',
 };
-
-/** What a socket or the name service says when the way to the bus is broken. */
-const socketCodes = new Set([
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'ECONNABORTED',
-  'EPIPE',
-  'ETIMEDOUT',
-  'EHOSTUNREACH',
-  'EHOSTDOWN',
-  'ENETUNREACH',
-  'ENETDOWN',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EADDRNOTAVAIL',
-  'ERR_SOCKET_CONNECTION_TIMEOUT',
-  'UND_ERR_SOCKET',
-]);
 
 /** A whole request was refused because of what is in it: what exactly must be found out entry by entry. */
 export type RequestFault = 'too-large' | 'invalid' | undefined;
@@ -122,14 +105,4 @@ function tooLarge(code: string, doing: string): RequestFailure {
 
 function fail(kind: ErrorKind, message: string, code: string): RequestFailure {
   return { error: new BanyanError(kind, message, { code }), fault: undefined };
-}
-
-/** The SDK's errors carry the service's code as `name`; those of a socket have a `code` of Node.js, at times one level down. */
-function factsOf(thrown: unknown): { code: string; status: number | undefined; message: string } {
-  if (!(thrown instanceof Error)) return { code: typeof thrown, status: undefined, message: '' };
-  const { $metadata, code } = thrown as Error & { $metadata?: { httpStatusCode?: number }; code?: unknown };
-  const inner = thrown.cause instanceof Error ? (thrown.cause as Error & { code?: unknown }).code : undefined;
-  const socketCode = [code, inner].find((each) => typeof each === 'string' && socketCodes.has(each));
-  const name = typeof socketCode === 'string' ? socketCode : thrown.name;
-  return { code: name, status: $metadata?.httpStatusCode, message: thrown.message };
 }
