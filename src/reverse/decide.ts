@@ -1,0 +1,189 @@
+import type { AppliedVersion } from '../state/applied-versions.ts';
+import type { ConflictKind, ReverseOperation } from './intent.ts';
+
+/** All that is known when it has to be decided what becomes of an event. */
+export interface Facts {
+  readonly operation: ReverseOperation;
+  /** Names of the columns that the event sets. */
+  readonly set: readonly string[];
+  /** undefined: the event has none, and is as new as can be. */
+  readonly version: bigint | undefined;
+  readonly gaps: 'ignore' | 'park';
+  /** It comes from a replay or is older than the inbox remembers, and such events are not allowed. */
+  readonly replayed: boolean;
+  /** After the stage was looked at. */
+  readonly policy: 'new-wins' | 'legacy-wins' | 'park';
+  readonly known: AppliedVersion;
+  /** undefined: there is none. */
+  readonly row: RowFacts | undefined;
+  readonly basedOn: string | undefined;
+  /** The last change of the row that was not ours; undefined: not looked up yet. */
+  readonly legacy: { readonly sequence: string | undefined } | undefined;
+}
+
+export interface RowFacts {
+  /** Of the columns' texts as they stand: of those that the event sets, for a delete of all. */
+  readonly hashes: Readonly<Record<string, string>>;
+  /** Columns that hold already what the event sets. */
+  readonly same: ReadonlySet<string>;
+  /** Whether the before-image that the event names is the row; undefined: it names none. */
+  readonly expected: boolean | undefined;
+}
+
+export type Versions = Pick<AppliedVersion, 'created' | 'deleted' | 'last'>;
+
+export type Decision =
+  /** A newer event has been here. Its version may still say something. */
+  | { readonly do: 'stale'; readonly next: Versions }
+  /** The last legacy change of the row has to be known; decide again with it. */
+  | { readonly do: 'ask' }
+  | {
+      readonly do: 'insert' | 'update' | 'delete';
+      /** What is written; of a delete nothing. */
+      readonly columns: readonly string[];
+      /** Written although the other side had changed the row. */
+      readonly conflict: ConflictKind | undefined;
+      readonly next: Versions;
+    }
+  /** The row is already as the event wants it; its version counts. */
+  | {
+      readonly do: 'nothing';
+      readonly columns: readonly string[];
+      readonly conflict: 'delete_missing' | undefined;
+      readonly next: Versions;
+    }
+  /** The other side wins; the producer is told how the row stands. */
+  | { readonly do: 'refuse'; readonly conflict: ConflictKind; readonly next: Versions }
+  | {
+      readonly do: 'fail';
+      readonly kind: 'version-gap' | 'row-missing' | 'conflict-parked' | 'replayed';
+      readonly conflict: ConflictKind | undefined;
+    };
+
+/**
+ * What becomes of an event. The last writer wins column by column, so that any order of a key's events leaves the same row:
+ *
+ * - An upsert or insert *creates*: older deletes do not touch the row any more. An update never does, however many columns it sets.
+ * - A delete leaves a tombstone: nothing older comes back. A newer update that came before it has proved that the row is made again by an event that is still
+ *   under way: the delete happens, and the row gets those columns back when it comes (`ColumnMark.kept`).
+ * - An update without a row waits for the event that makes it.
+ */
+export function decide(facts: Facts): Decision {
+  const decision = facts.operation === 'delete' ? decideDelete(facts) : decideWrite(facts);
+  const isHarmless = decision.do === 'stale' || decision.do === 'ask' || decision.do === 'nothing';
+  if (facts.replayed && !isHarmless) return fail('replayed');
+  if (isGap(facts) && decision.do !== 'stale') return fail('version-gap');
+  return decision;
+}
+
+function decideWrite(facts: Facts): Decision {
+  const { operation, set, version, known, row } = facts;
+  const creates = operation !== 'update';
+  const next = seen(facts, creates ? { created: newest(known.created, version) } : {});
+  if (reaches(known.deleted, version)) return { do: 'stale', next: seen(facts) };
+  const columns = set.filter((name) => !reaches(known.columns[name]?.version, version));
+  const isCovered = columns.length === 0 && (set.length > 0 || reaches(known.created, version));
+
+  if (row === undefined) {
+    if (creates ? reaches(known.created, version) : isCovered) return { do: 'stale', next };
+    if (!creates) return fail('row-missing', known.deleted === undefined ? 'update_missing' : 'update_deleted');
+    const taken = wasOurs(known) ? differing(facts) : 'agreed';
+    // Also columns with a newer version: there is no row that could hold them.
+    return settled(facts, { conflict: 'update_deleted', taken, write: { do: 'insert', columns: set, next } });
+  }
+
+  if (isCovered) return { do: 'stale', next };
+  const changed = columns.filter((name) => !row.same.has(name));
+  if (changed.length === 0) return { do: 'nothing', columns, conflict: undefined, next };
+  const write = { do: 'update', columns, next } as const;
+  if (operation === 'insert' && !wasOurs(known)) {
+    return settled(facts, { conflict: 'insert_exists', taken: 'conflict', write });
+  }
+  const touched = changed.some((name) => known.columns[name]?.hash !== row.hashes[name]);
+  return settled(facts, {
+    conflict: 'update_origin_differs',
+    taken: touched ? differing(facts) : 'agreed',
+    write,
+  });
+}
+
+function decideDelete(facts: Facts): Decision {
+  const { version, known, row } = facts;
+  const next = seen(facts, { deleted: newest(known.deleted, version) });
+  // The tombstone counts although the row stays: what is older than it must not add to the row that was made since.
+  if (reaches(known.deleted, version) || reaches(known.created, version)) return { do: 'stale', next };
+  if (row === undefined) {
+    // What we deleted ourselves is no surprise.
+    const conflict = known.deleted === undefined ? 'delete_missing' : undefined;
+    return { do: 'nothing', columns: [], conflict, next };
+  }
+  const touched =
+    !wasOurs(known) ||
+    Object.entries(known.columns).some(
+      // A column that is gone can not tell.
+      ([name, { hash }]) => hash !== undefined && row.hashes[name] !== undefined && hash !== row.hashes[name],
+    );
+  return settled(facts, {
+    conflict: 'delete_origin_differs',
+    taken: touched ? differing(facts) : 'agreed',
+    write: { do: 'delete', columns: [], next },
+  });
+}
+
+/** The row is not as we left it: whether the producer knew. */
+function differing({ row, basedOn, legacy }: Facts): 'agreed' | 'conflict' | 'ask' {
+  if (row?.expected === true) return 'agreed';
+  if (basedOn === undefined) return 'conflict';
+  if (legacy === undefined) return 'ask';
+  // Sequences are made to be compared as ASCII text.
+  return legacy.sequence === undefined || basedOn >= legacy.sequence ? 'agreed' : 'conflict';
+}
+
+function settled(
+  { policy }: Facts,
+  found: {
+    readonly conflict: ConflictKind;
+    readonly taken: 'agreed' | 'conflict' | 'ask';
+    readonly write: { do: 'insert' | 'update' | 'delete'; columns: readonly string[]; next: Versions };
+  },
+): Decision {
+  const { conflict, taken, write } = found;
+  if (taken === 'ask') return { do: 'ask' };
+  if (taken === 'agreed') return { ...write, conflict: undefined };
+  switch (policy) {
+    case 'new-wins':
+      return { ...write, conflict };
+    case 'legacy-wins':
+      return { do: 'refuse', conflict, next: write.next };
+    case 'park':
+      return fail('conflict-parked', conflict);
+  }
+}
+
+/** Whether we know the row from a write of ours (or a refusal that told the producer of it), and it should be there. */
+function wasOurs(known: AppliedVersion): boolean {
+  return Object.values(known.columns).some((mark) => mark.hash !== undefined);
+}
+
+function isGap({ gaps, version, known }: Facts): boolean {
+  return gaps === 'park' && version !== undefined && version > (known.last ?? 0n) + 1n;
+}
+
+function seen({ known, version }: Facts, changed: Partial<Versions> = {}): Versions {
+  const { created, deleted, last } = { ...known, ...changed };
+  return { created, deleted, last: newest(last, version) };
+}
+
+/** Whether something of that version makes an event of this one old. Without a version an event is never old. */
+function reaches(known: bigint | undefined, version: bigint | undefined): boolean {
+  return known !== undefined && version !== undefined && known >= version;
+}
+
+function newest(one: bigint | undefined, other: bigint | undefined): bigint | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return one > other ? one : other;
+}
+
+function fail(kind: Extract<Decision, { do: 'fail' }>['kind'], conflict?: ConflictKind): Decision {
+  return { do: 'fail', kind, conflict };
+}

@@ -1,0 +1,135 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { decide } from '../../src/reverse/decide.ts';
+import { marksAfter, type Texts, valuesToInsert } from '../../src/reverse/marks.ts';
+import type { AppliedVersion } from '../../src/state/applied-versions.ts';
+
+const COLUMNS = ['a', 'b', 'c'];
+
+/** What the producer did to one row, in the order of its versions. */
+type Step = { readonly operation: 'upsert' | 'insert' | 'update' | 'delete'; readonly set: Texts };
+type Event = Step & { readonly version: bigint };
+
+const step: fc.Arbitrary<Step> = fc
+  .record({
+    operation: fc.constantFrom('upsert', 'upsert', 'insert', 'update', 'update', 'update', 'delete'),
+    whole: fc.record({ a: text(), b: text(), c: text() }),
+    part: fc.subarray(COLUMNS, { minLength: 1 }),
+  })
+  .map(({ operation, whole, part }) => {
+    const names = operation === 'delete' ? [] : operation === 'update' ? part : COLUMNS;
+    const set = Object.fromEntries(names.map((name) => [name, whole[name as 'a'] ?? null]));
+    return { operation: operation as Step['operation'], set };
+  });
+
+function text(): fc.Arbitrary<string | null> {
+  return fc.option(fc.constantFrom('1', '2', '3', '4'), { nil: null });
+}
+
+/** Each event once and in order. An update of a row that is not there changes nothing. */
+function inOrder(events: readonly Event[]): Texts | undefined {
+  let row: Texts | undefined;
+  for (const { operation, set } of events) {
+    if (operation === 'delete') row = undefined;
+    else if (operation !== 'update') row = { ...row, ...set };
+    else if (row !== undefined) row = { ...row, ...set };
+  }
+  return row;
+}
+
+class Side {
+  row: Texts | undefined;
+  known: AppliedVersion = { created: undefined, deleted: undefined, last: undefined, columns: {} };
+  readonly #waiting: Event[] = [];
+
+  take(event: Event): void {
+    if (!this.#apply(event)) {
+      this.#waiting.push(event);
+      return;
+    }
+    // What waits is tried again in order of version, until nothing of it passes any more.
+    for (let passed = true; passed;) {
+      passed = false;
+      for (const each of this.#waiting.toSorted((one, other) => (one.version < other.version ? -1 : 1))) {
+        if (!this.#apply(each)) continue;
+        this.#waiting.splice(this.#waiting.indexOf(each), 1);
+        passed = true;
+      }
+    }
+  }
+
+  #apply({ operation, set, version }: Event): boolean {
+    const { row, known } = this;
+    const names = Object.keys(set);
+    const decision = decide({
+      operation,
+      set: names,
+      version,
+      known,
+      gaps: 'ignore',
+      replayed: false,
+      policy: 'park',
+      row: row && {
+        hashes: Object.fromEntries(Object.entries(row).map(([name, value]) => [name, hash(value)])),
+        same: new Set(names.filter((name) => row[name] === set[name])),
+        expected: undefined,
+      },
+      basedOn: undefined,
+      legacy: undefined,
+    });
+    switch (decision.do) {
+      case 'ask':
+      case 'refuse':
+        throw new Error(`nobody else writes, but: ${decision.do}`);
+      case 'fail':
+        expect(decision).toMatchObject({ kind: 'row-missing' });
+        return false;
+      case 'insert': {
+        const values = valuesToInsert(decision.columns, { own: set, known: known.columns, version });
+        this.row = Object.fromEntries(decision.columns.map((name, index) => [name, values[index] ?? null]));
+        break;
+      }
+      case 'update':
+        this.row = { ...row, ...Object.fromEntries(decision.columns.map((name) => [name, set[name] ?? null])) };
+        break;
+      case 'delete':
+        this.row = undefined;
+        break;
+      case 'stale':
+      case 'nothing':
+    }
+    const texts = decision.do === 'delete' ? row : this.row;
+    this.known = {
+      ...decision.next,
+      columns: marksAfter({ decision, version, key: [], set: names, known: known.columns, texts, hash }),
+    };
+    return true;
+  }
+}
+
+function hash(value: string | null): string {
+  return value === null ? 'null' : `=${value}`;
+}
+
+describe('any order and repetition of the events of a row', () => {
+  test('leaves the row that they leave once and in order', () => {
+    fc.assert(
+      fc.property(
+        fc.array(step, { minLength: 1, maxLength: 8 }).chain((steps) => {
+          const events = steps.map((each, index) => ({ ...each, version: BigInt(index + 1) }));
+          const twice = [...events, ...events];
+          return fc.record({
+            events: fc.constant(events),
+            delivered: fc.shuffledSubarray(twice, { minLength: twice.length }),
+          });
+        }),
+        ({ events, delivered }) => {
+          const side = new Side();
+          for (const event of delivered) side.take(event);
+          expect(side.row).toEqual(inOrder(events));
+        },
+      ),
+      { numRuns: 20_000 },
+    );
+  });
+});
