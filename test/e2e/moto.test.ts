@@ -1,19 +1,13 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { access, constants } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import { delimiter, join } from 'node:path';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { EventBridgeClient, PutEventsCommand } from '@aws-sdk/client-eventbridge';
+import { GetQueueAttributesCommand, GetQueueUrlCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { afterAll, beforeAll, expect, test, type TestContext, vi } from 'vitest';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
-import { EMULATOR_CREDENTIALS, eventOfBody } from '../support/aws-emulator.ts';
-import { eventually } from '../support/eventually.ts';
+import { EMULATOR_CREDENTIALS, EMULATOR_REGION, eventOfBody } from '../support/aws-emulator.ts';
 import { FORWARD_EVENTS, told } from '../support/forward-scenario.ts';
 import { forwardToEmulator } from '../support/forward-to-emulator.ts';
-
-/** An EventBridge and an SQS by someone else: a second opinion on what the SDK and we understand of them. */
-interface Moto extends AsyncDisposable {
-  readonly endpoint: string;
-}
+import { banyan } from '../support/banyan-process.ts';
+import { type Moto, startMoto } from '../support/moto.ts';
+import { deployStack } from '../support/stack.ts';
 
 let moto: Moto | { readonly absent: string };
 
@@ -27,76 +21,79 @@ afterAll(async () => {
   if (moto !== undefined && 'endpoint' in moto) await moto[Symbol.asyncDispose]();
 });
 
+/** Skips the test where there is none, and says so. */
+function endpointOr(context: TestContext): string {
+  if ('endpoint' in moto) return moto.endpoint;
+  console.info(`not run against moto: ${moto.absent}`);
+  return context.skip(moto.absent);
+}
+
 test('what is committed in PostgreSQL comes out of an SQS queue behind a rule, as bare envelopes', async (context) => {
-  if ('absent' in moto) {
-    console.info(`not run against moto: ${moto.absent}`);
-    context.skip(moto.absent);
-    return;
-  }
+  const endpoint = endpointOr(context);
   await using server = await EmbeddedPostgres.start();
-  const bodies = await forwardToEmulator(server, moto.endpoint);
+  const bodies = await forwardToEmulator(server, endpoint);
   expect(told(bodies.map(eventOfBody))).toEqual(FORWARD_EVENTS);
 });
 
-async function startMoto(): Promise<Moto | { readonly absent: string }> {
-  if (!(await onPath('moto_server'))) return { absent: 'no moto_server is on PATH' };
-  const port = await freePort();
-  const endpoint = `http://127.0.0.1:${port}`;
-  const server = spawn('moto_server', ['-H', '127.0.0.1', '-p', `${port}`], { stdio: 'ignore' });
-  const failed = once(server, 'error').then(([error]) => error as Error);
+interface Envelope {
+  readonly 'detail-type': string;
+}
+
+const BACK = `
+name: shop
+legacy: { url: "postgresql://u@127.0.0.1:1/db" }
+bus: { type: eventbridge, name: shop-bus, region: ${EMULATOR_REGION} }
+capture: [{ table: public.orders }]
+reverse:
+  queue: https://sqs.${EMULATOR_REGION}.amazonaws.com/123456789012/shop-back
+  visibilityTimeout: 75s
+  apply:
+    - { match: { source: [shop.orders], detail-type: [OrderShipped] }, table: public.orders, operation: update, key: { id: detail.id }, set: { status: detail.status } }
+    - { match: { source: [shop.stock], detail: { left: [0] } }, table: public.items, operation: update, key: { id: detail.id }, set: { sold_out: { value: true } } }
+`;
+
+test('what infra prints makes a queue that gets the events of reverse.apply, and no others', async (context) => {
+  const endpoint = endpointOr(context);
+  const { stdout } = await banyan(['infra', '--json'], { env: { BANYAN_CONFIG_YAML: BACK } });
+  await deployStack(endpoint, { name: 'banyan-shop', template: stdout });
+
+  const credentials = { accessKeyId: 'testing', secretAccessKey: 'testing' };
+  const options = { endpoint, region: EMULATOR_REGION, credentials };
+  const events = new EventBridgeClient(options);
+  const queues = new SQSClient(options);
   try {
-    const answer = eventually(
-      async () => ended(server) || (await answers(endpoint)),
-      () => 'moto_server did not answer within 45 s',
+    const { QueueUrl } = await queues.send(new GetQueueUrlCommand({ QueueName: 'shop-back' }));
+    const { Attributes = {} } = await queues.send(new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['All'] }));
+    expect(Attributes['VisibilityTimeout']).toBe('75');
+    expect(JSON.parse(Attributes['RedrivePolicy'] ?? '{}')).toMatchObject({
+      deadLetterTargetArn: expect.stringMatching(/:shop-back-dead-letters$/) as string,
+    });
+    // It knows no queue policies: the template's text is tested elsewhere.
+
+    const entry = { EventBusName: 'shop-bus', Detail: '{"id":1,"left":0}' };
+    const put = await events.send(
+      new PutEventsCommand({
+        Entries: [
+          { ...entry, Source: 'shop.orders', DetailType: 'OrderPlaced' },
+          { ...entry, Source: 'shop.stock', DetailType: 'StockChanged', Detail: '{"id":1,"left":3}' },
+          { ...entry, Source: 'shop.orders', DetailType: 'OrderShipped' },
+          { ...entry, Source: 'shop.stock', DetailType: 'StockChanged' },
+        ],
+      }),
     );
-    const outcome = await Promise.race([answer, failed]);
-    if (outcome instanceof Error) return { absent: `moto_server can not be run: ${outcome.message}` };
-    if (ended(server)) return { absent: `moto_server ended at once, with exit code ${server.exitCode}` };
-  } catch (error) {
-    await stop(server);
-    return { absent: error instanceof Error ? error.message : String(error) };
+    expect(put.FailedEntryCount).toBe(0);
+    const received: string[] = [];
+    const poll = async () => {
+      const request = { QueueUrl, MaxNumberOfMessages: 10, WaitTimeSeconds: 1 };
+      const { Messages = [] } = await queues.send(new ReceiveMessageCommand(request));
+      received.push(...Messages.map(({ Body = '' }) => (JSON.parse(Body) as Envelope)['detail-type']));
+    };
+    while (received.length < 2) await poll();
+    // One that should not be there would come with this one.
+    await poll();
+    expect(received.toSorted()).toEqual(['OrderShipped', 'StockChanged']);
+  } finally {
+    events.destroy();
+    queues.destroy();
   }
-  return { endpoint, [Symbol.asyncDispose]: () => stop(server) };
-}
-
-async function onPath(command: string): Promise<boolean> {
-  for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
-    const there = await access(join(folder, command), constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (there) return true;
-  }
-  return false;
-}
-
-async function answers(endpoint: string): Promise<boolean> {
-  try {
-    const response = await fetch(`${endpoint}/moto-api/data.json`, { signal: AbortSignal.timeout(2_000) });
-    await response.arrayBuffer();
-    return response.ok;
-  } catch {
-    return false;
-  }
-}
-
-function ended(server: ChildProcess): boolean {
-  return server.exitCode !== null || server.signalCode !== null;
-}
-
-async function stop(server: ChildProcess): Promise<void> {
-  if (ended(server)) return;
-  const exit = once(server, 'exit');
-  server.kill('SIGKILL');
-  await exit;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no free port');
-  return address.port;
-}
+});
