@@ -1,10 +1,10 @@
-import pg from 'pg';
-import type { Cell } from '../core/change.ts';
-import { textTypes } from './connection.ts';
+import type pg from 'pg';
 import { qualifiedName, quoteIdentifier } from './identifier.ts';
 import { Snapshot } from './snapshot-xids.ts';
 import { toDatabaseError } from './sqlstate.ts';
 import type { CatalogColumn } from './table.ts';
+import { fetchInto } from './wire-fetch.ts';
+import { WireRows } from './wire-rows.ts';
 
 /** What is read: a table, or a leaf of a partitioned one. */
 export interface ChunkTable {
@@ -27,8 +27,8 @@ export interface ChunkLimits {
 
 export interface Chunk {
   readonly snapshot: Snapshot;
-  readonly rows: readonly (readonly Cell[])[];
-  /** Characters of all values. */
+  readonly rows: WireRows;
+  /** Of all values. */
   readonly bytes: number;
   /** Key of the last row; undefined where nothing was read. */
   readonly last: readonly string[] | undefined;
@@ -130,54 +130,31 @@ async function read(client: pg.ClientBase, table: ChunkTable, selection: Selecti
       values: [...values],
       queryMode: 'extended',
     } as pg.QueryConfig);
-    const found = await fetchRows(client, limits);
+    const rows = new WireRows(table.columns.length);
+    const { atEnd } = await fetchRows(client, rows, limits);
     // Behind the cursor, whose lock keeps the file as it is.
     const filenode = byPosition ? await filenodeOf(client, table) : undefined;
     await client.query('commit');
-    const last = byPosition ? lastPosition(found.rows) : lastKey(found.rows.at(-1), table);
-    return { snapshot, ...found, last, filenode };
+    return { snapshot, rows, bytes: rows.bytes, last: keyOf(rows, table), atEnd, filenode };
   } catch (error) {
     await client.query('rollback').catch(() => undefined);
     throw toDatabaseError(error, `reading a chunk of ${table.schema}.${table.name}`);
   }
 }
 
-async function fetchRows(client: pg.ClientBase, limits: ChunkLimits) {
-  const rows: Cell[][] = [];
-  let bytes = 0;
+async function fetchRows(client: pg.ClientBase, into: WireRows, limits: ChunkLimits): Promise<{ atEnd: boolean }> {
   for (let size = Math.min(FIRST_FETCH, limits.rows); ;) {
-    let fetched = 0;
-    await fetchEach(client, size, (row) => {
-      fetched += 1;
-      // How wide the next rows are is known only when they come: those behind the limit are let go one by one, and read by the next chunk.
-      if (bytes >= limits.bytes) return false;
-      for (const cell of row) bytes += cell?.length ?? 4;
-      rows.push(row);
-      return true;
-    });
-    if (bytes >= limits.bytes) return { rows, bytes, atEnd: false };
-    if (fetched < size) return { rows, bytes, atEnd: true };
-    if (rows.length >= limits.rows) return { rows, bytes, atEnd: false };
-    const perRow = bytes / rows.length;
+    // How wide the next rows are is known only when they come: those behind the limit are let go one by one, and read by the next chunk.
+    const fetched = await fetchInto(client, { portal: 'banyan_chunk', rows: size, into, maxBytes: limits.bytes });
+    const { length, bytes } = into;
+    if (bytes >= limits.bytes) return { atEnd: false };
+    if (fetched < size) return { atEnd: true };
+    if (length >= limits.rows) return { atEnd: false };
+    const perRow = bytes / length;
     // Half of what is left, as wide as the rows were so far.
     const fitting = Math.ceil((limits.bytes - bytes) / 2 / Math.max(1, perRow));
-    size = Math.max(1, Math.min(MAX_FETCH, size * 4, fitting, limits.rows - rows.length));
+    size = Math.max(1, Math.min(MAX_FETCH, size * 4, fitting, limits.rows - length));
   }
-}
-
-/** Rows as they arrive; pg would gather all of a fetch before it shows the first. `take` says whether it has room for the row. */
-function fetchEach(client: pg.ClientBase, size: number, take: (row: Cell[]) => boolean): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const query = new pg.Query<Cell[]>(
-    { text: `fetch ${size} from banyan_chunk`, rowMode: 'array', types: textTypes } as pg.QueryArrayConfig,
-    (error: Error | null | undefined) => (error == null ? resolve() : reject(error)),
-  );
-  query.on('row', (row: Cell[], result) => {
-    // With a callback pg keeps the rows too.
-    if (!take(row) && result !== undefined) result.rows.length = 0;
-  });
-  client.query(query);
-  return promise;
 }
 
 /** A scan of all pages may begin anywhere, with others; and one that filters by ctid would read all that is behind us again. */
@@ -191,13 +168,11 @@ async function filenodeOf(client: pg.ClientBase, table: ChunkTable): Promise<num
   return rows[0]?.filenode ?? 0;
 }
 
-/** Takes the ctid off every row. */
-function lastPosition(rows: Cell[][]): readonly string[] | undefined {
-  let last: Cell;
-  for (const row of rows) last = row.pop();
-  return typeof last === 'string' ? [last] : undefined;
-}
-
-function lastKey(row: readonly Cell[] | undefined, table: ChunkTable): readonly string[] | undefined {
-  return row && table.key.map(({ name }) => row[table.columns.indexOf(name)] ?? '');
+function keyOf(rows: WireRows, table: ChunkTable): readonly string[] | undefined {
+  const row = rows.length - 1;
+  if (row < 0) return undefined;
+  // The ctid stands behind all columns.
+  const columns =
+    table.key.length === 0 ? [table.columns.length] : table.key.map(({ name }) => table.columns.indexOf(name));
+  return columns.map((column) => rows.value(row, column) ?? '');
 }

@@ -108,8 +108,8 @@ for (const major of majors) {
         const [first, ...others] = ordered.map((row) => row.slice(0, table.key.length) as string[]);
         const again = await readKeys(client, table, [...others, ...others], undefined);
         expect(sorted(again.rows)).toEqual(sorted(ordered.slice(1)));
-        expect((await readKeys(client, table, [first ?? []], undefined)).rows).toEqual(ordered.slice(0, 1));
-        expect((await readKeys(client, table, [], undefined)).rows).toEqual([]);
+        expect([...(await readKeys(client, table, [first ?? []], undefined)).rows]).toEqual(ordered.slice(0, 1));
+        expect([...(await readKeys(client, table, [], undefined)).rows]).toEqual([]);
       },
     );
   });

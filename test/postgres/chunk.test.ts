@@ -36,7 +36,8 @@ for (const major of majors) {
     test('an empty table is at its end at once', async () => {
       const table = await made(client, 'nothing', 'id int primary key');
       const chunk = await readChunk(client, table, { after: undefined, limits: wide, where: undefined });
-      expect(chunk).toMatchObject({ rows: [], bytes: 0, last: undefined, atEnd: true });
+      expect([...chunk.rows]).toEqual([]);
+      expect(chunk).toMatchObject({ bytes: 0, last: undefined, atEnd: true });
     });
 
     describe('a condition', () => {
@@ -93,7 +94,7 @@ for (const major of majors) {
           const chunk = await readChunk(client, table, { after, limits, where: undefined });
           counts.push(chunk.rows.length);
           expect(chunk.bytes).toBeLessThan(limits.bytes + 100_010);
-          expect(chunk.bytes).toBe(chunk.rows.flat().reduce((sum, cell) => sum + String(cell).length, 0));
+          expect(chunk.bytes).toBe([...chunk.rows].flat().reduce((sum, cell) => sum + String(cell).length, 0));
           if (chunk.atEnd) break;
           after = chunk.last;
         }
@@ -108,7 +109,7 @@ for (const major of majors) {
           limits: { rows: 100, bytes: 10 },
           where: undefined,
         });
-        expect(chunk.rows.map(([id]) => id)).toEqual(['2']);
+        expect(Array.from(chunk.rows, ([id]) => id)).toEqual(['2']);
         expect(chunk).toMatchObject({ last: ['2'], atEnd: false });
         expect(await readAll(client, table, { rows: 100, bytes: 10 })).toHaveLength(3);
       });
@@ -232,11 +233,11 @@ for (const major of majors) {
           const { rows } = await other.query<{ xid: string }>('select pg_current_xact_id()::text as xid');
           const xid = Number(BigInt(rows[0]?.xid ?? '') % 2n ** 32n);
           const before = await readChunk(client, table, { after: undefined, limits: wide, where: undefined });
-          expect(before.rows).toEqual([]);
+          expect([...before.rows]).toEqual([]);
           expect([before.snapshot.isInvisible(xid), before.snapshot.isOver(xid)]).toEqual([true, false]);
           await other.query('commit');
           const behind = await readChunk(client, table, { after: undefined, limits: wide, where: undefined });
-          expect(behind.rows).toEqual([['1']]);
+          expect([...behind.rows]).toEqual([['1']]);
           expect([behind.snapshot.isInvisible(xid), behind.snapshot.isOver(xid)]).toEqual([false, true]);
         } finally {
           await other.end();

@@ -51,6 +51,6 @@ export async function texts(client: pg.Client, sql: string): Promise<Cell[][]> {
   return rows;
 }
 
-export function sorted(rows: readonly (readonly Cell[])[]): readonly string[] {
-  return rows.map((row) => JSON.stringify(row)).toSorted();
+export function sorted(rows: Iterable<readonly Cell[]>): readonly string[] {
+  return Array.from(rows, (row) => JSON.stringify(row)).toSorted();
 }

@@ -4,6 +4,14 @@ import type { Snapshot } from '../../postgres/snapshot-xids.ts';
 /** Keys that may be noted between the marks of one chunk; above that the chunk is read again, so that a huge transaction costs no memory. */
 const MAX_TOUCHED = 100_000;
 
+/** Rows that are made when they are asked for; an array is one too. */
+export interface RowList {
+  readonly length: number;
+  at(row: number): Tuple | undefined;
+}
+
+const NO_ROWS: RowList = [];
+
 /**
  * One chunk between its marks. Rows that the stream touches behind the low mark are not sent: the stream's own event is newer. That holds until
  * the row was handed on, which may be long after the high mark.
@@ -18,9 +26,11 @@ export class ChunkWindow {
   /** Rows that were dropped although no event holds all of their fields. */
   readonly uncovered: Tuple[] = [];
   readonly #touched = new Map<string, boolean>();
-  /** Of a closed window; undefined: handed on or dropped. */
-  #rows: (Tuple | undefined)[] = [];
+  /** Of a closed window. Those before `#next` were handed on or dropped. */
+  #rows: RowList = NO_ROWS;
   #next = 0;
+  /** Those behind `#next` that were dropped. */
+  readonly #dropped = new Set<number>();
   #closed = false;
   #keyOf: (row: Tuple) => string = () => '';
   /** Where each row that was left stands. Made for the first change behind the high mark: most chunks see none. */
@@ -53,10 +63,10 @@ export class ChunkWindow {
   }
 
   /** The high mark has passed: `rows` without what was touched meanwhile are left. */
-  close(rows: readonly Tuple[], keyOf: (row: Tuple) => string): void {
+  close(rows: RowList, keyOf: (row: Tuple) => string): void {
     this.#closed = true;
     if (this.spoiled !== undefined) return;
-    this.#rows = [...rows];
+    this.#rows = rows;
     this.#keyOf = keyOf;
     for (const [key, covered] of this.#touched) this.#drop(key, covered);
     this.#touched.clear();
@@ -65,10 +75,9 @@ export class ChunkWindow {
   /** The next row that may be handed on; undefined: none is left. The window knows no more of it. */
   take(): Tuple | undefined {
     while (this.#next < this.#rows.length) {
-      const row = this.#rows[this.#next];
-      this.#rows[this.#next] = undefined;
+      const place = this.#next;
       this.#next += 1;
-      if (row !== undefined) return row;
+      if (this.#dropped.size === 0 || !this.#dropped.delete(place)) return this.#rows.at(place);
     }
     this.#end();
     return undefined;
@@ -78,28 +87,29 @@ export class ChunkWindow {
     if (this.#rows.length === 0) return;
     this.#places ??= this.#placesLeft();
     const place = this.#places.get(key);
-    const row = place === undefined ? undefined : this.#rows[place];
-    if (place === undefined || row === undefined) return;
-    this.#rows[place] = undefined;
-    if (!covered) this.uncovered.push(row);
+    if (place === undefined || place < this.#next || this.#dropped.has(place)) return;
+    this.#dropped.add(place);
+    const row = covered ? undefined : this.#rows.at(place);
+    if (row !== undefined) this.uncovered.push(row);
   }
 
   #placesLeft(): Map<string, number> {
     const places = new Map<string, number>();
     for (let place = this.#next; place < this.#rows.length; place += 1) {
-      const row = this.#rows[place];
+      const row = this.#rows.at(place);
       if (row === undefined) continue;
       const key = this.#keyOf(row);
       // Rows that nothing tells apart are one: a change of it is a change of all.
-      if (places.has(key)) this.#rows[place] = undefined;
+      if (places.has(key)) this.#dropped.add(place);
       else places.set(key, place);
     }
     return places;
   }
 
   #end(): void {
-    this.#rows = [];
+    this.#rows = NO_ROWS;
     this.#next = 0;
+    this.#dropped.clear();
     this.#places = undefined;
   }
 }

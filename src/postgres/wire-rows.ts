@@ -1,0 +1,91 @@
+import { isAscii } from 'node:buffer';
+import type { Cell } from '../core/change.ts';
+
+/** A row is the number of its values, and each value's length before its text; NULL has this length. */
+const NULL_LENGTH = -1;
+const COUNT_BYTES = 2;
+const LENGTH_BYTES = 4;
+
+// oxlint-disable-next-line no-control-regex -- the range is what a byte of ASCII can be
+const BEYOND_ASCII = /[^\u0000-\u007f]/;
+
+/**
+ * Rows in text form as the server sent them: bytes, which become strings when a row is asked for. V8's young generation copies again and again what
+ * waits in it, and thousands of rows that wait as strings cost more than reading them; as bytes they are not in its heap.
+ */
+export class WireRows {
+  /** Cells of a row; what was selected behind them is asked for by `value`. */
+  readonly #cells: number;
+  readonly #blocks: Buffer[] = [];
+  /** Of each row: its block, and where it begins there. */
+  readonly #blockOf: number[] = [];
+  readonly #startOf: number[] = [];
+  #bytes = 0;
+  /** The block that was read last, one character a byte: rows are asked for in order, and one call decodes hundreds. */
+  #recent = -1;
+  #text = '';
+  #isAscii = true;
+
+  constructor(cells: number) {
+    this.#cells = cells;
+  }
+
+  get length(): number {
+    return this.#startOf.length;
+  }
+
+  /** Of all values. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** The block is nobody else's from now on. */
+  add(block: Buffer, start: number, end: number): void {
+    if (this.#blocks.at(-1) !== block) this.#blocks.push(block);
+    this.#blockOf.push(this.#blocks.length - 1);
+    this.#startOf.push(start);
+    this.#bytes += end - start - COUNT_BYTES - LENGTH_BYTES * block.readInt16BE(start);
+  }
+
+  at(row: number): Cell[] | undefined {
+    return this.#read(row, this.#cells);
+  }
+
+  /** Of any column that was selected. */
+  value(row: number, column: number): Cell {
+    return this.#read(row, column + 1)?.[column];
+  }
+
+  *[Symbol.iterator](): Generator<Cell[]> {
+    for (let row = 0; row < this.length; row += 1) yield this.at(row) ?? [];
+  }
+
+  #read(row: number, count: number): Cell[] | undefined {
+    const number = this.#blockOf[row];
+    const start = this.#startOf[row];
+    if (number === undefined || start === undefined) return undefined;
+    const block = this.#blocks[number] as Buffer;
+    if (number !== this.#recent) this.#decode(block, number);
+    const text = this.#text;
+    const cells: Cell[] = [];
+    let place = start + COUNT_BYTES;
+    for (let column = 0; column < count; column += 1) {
+      const length = block.readInt32BE(place);
+      place += LENGTH_BYTES;
+      if (length === NULL_LENGTH) {
+        cells.push(null);
+        continue;
+      }
+      const cell = text.slice(place, place + length);
+      cells.push(this.#isAscii || !BEYOND_ASCII.test(cell) ? cell : block.toString('utf8', place, place + length));
+      place += length;
+    }
+    return cells;
+  }
+
+  #decode(block: Buffer, number: number): void {
+    this.#text = block.toString('latin1');
+    this.#isAscii = isAscii(block);
+    this.#recent = number;
+  }
+}
