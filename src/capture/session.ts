@@ -203,7 +203,13 @@ export async function runSession(options: SessionOptions): Promise<void> {
     await within(UPKEEP_END_MS, upkeep);
   });
   await openWatches(session, options.backfillPool);
-  const backfills = runBackfills({ session, pool: options.backfillPool, signal: ended.signal, log });
+  const backfills = runBackfills({
+    session,
+    pool: options.backfillPool,
+    inspectMs: options.intervals.inspectMs,
+    signal: ended.signal,
+    log,
+  });
   backfills.catch((error: unknown) => halt(toBanyanError(error, 'backfilling')));
   parts.defer(async () => {
     ended.abort();

@@ -27,7 +27,11 @@ export async function listBackfills(context: CommandContext): Promise<ExitCode> 
       progressOf(run),
       rowsPerSecond === undefined ? '-' : Math.round(rowsPerSecond).toLocaleString('en-US'),
       etaSeconds === undefined ? '-' : roughly(etaSeconds),
-      [...(run.where === undefined ? [] : [`where ${run.where.replaceAll(/\s+/g, ' ')}`]), run.reason ?? ''].join('  '),
+      [
+        ...(run.partition === undefined ? [] : [`partition ${run.partition}`]),
+        ...(run.where === undefined ? [] : [`where ${run.where.replaceAll(/\s+/g, ' ')}`]),
+        ...(run.reason === undefined ? [] : [run.reason]),
+      ].join('  '),
     ];
   });
   for (const line of table([['TABLE', 'RUN', 'STATUS', 'ROWS SENT', 'ROWS/S', 'ETA', ''], ...rows])) output.line(line);

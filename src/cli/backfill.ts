@@ -145,7 +145,7 @@ function said(
   run: BackfillRun,
   { action, name, me }: { readonly action: BackfillAction; readonly name: string; readonly me: string },
 ): string[] {
-  const of = `run ${run.id} of ${name}`;
+  const of = `run ${run.id} of ${name}${run.partition === undefined ? '' : ` (partition ${run.partition})`}`;
   const part = run.where === undefined ? '' : `, of the rows where ${run.where.replaceAll(/\s+/g, ' ')}`;
   switch (action) {
     case 'pause':

@@ -35,6 +35,8 @@ export interface TableStatus {
 export interface BackfillProgress {
   /** `schema.name` */
   readonly table: string;
+  /** `schema.name` of the one partition that the run reads; undefined: the whole table. */
+  readonly partition: string | undefined;
   readonly run: number;
   readonly status: 'waiting' | 'running' | 'paused' | 'completed' | 'failed' | 'replaced';
   /** Settled so far, from the run's beginning. */

@@ -11,6 +11,8 @@ export interface BackfillNote {
   readonly table: string;
   /** The condition of a run that reads part of the table. */
   readonly where: string | undefined;
+  /** `schema.name` of the one partition that the run reads. */
+  readonly partition: string | undefined;
   /** Rows that were sent; of a completed run. */
   readonly rows: number | undefined;
 }
@@ -23,11 +25,12 @@ export function backfillEvent(
   note: BackfillNote,
   place: { readonly mark: TransactionHeader; readonly name: string; readonly identity: StreamIdentity },
 ): Event {
-  const { run, table, where, rows, detailType } = note;
+  const { run, table, where, partition, rows, detailType } = note;
   const { mark, identity } = place;
   const id = `${idPrefix(identity, mark)}${idSuffix(0, 0)}`;
   const sequence = `${sequencePrefix(identity, mark)}${sequenceSuffix(0, 0)}`;
-  const data = { run, table, ...(where === undefined ? {} : { where }), ...(rows === undefined ? {} : { rows }) };
+  // What is undefined is left out.
+  const data = { run, table, where, partition, rows };
   const detail = `{"metadata":{"id":"${id}","sequence":"${sequence}","operation":"backfill","table":${jsonString(table)},"key":{},"run":${run},"origin":"legacy"},"data":${JSON.stringify(data)}}`;
   const source = `legacy.${place.name}`;
   const resources = [`banyan:${place.name}:${table}`];

@@ -13,6 +13,10 @@ export interface BackfillRun {
   readonly status: BackfillStatus;
   /** SQL condition of a run that reads part of the table. */
   readonly where: string | undefined;
+  /** `schema.name` of the one partition that is read; undefined: the whole table. */
+  readonly partition: string | undefined;
+  /** Columns that its cursors hold a value of, with their types; undefined until it begins. */
+  readonly key: readonly string[] | undefined;
   /** `configuration` where `backfill: true` asked. */
   readonly requestedBy: string;
   /** Settled so far. */
@@ -32,6 +36,8 @@ export interface BackfillPart {
   readonly oid: number;
   /** `schema.name` */
   readonly relation: string;
+  /** Which attaching made it a leaf; undefined: no partition. */
+  readonly attached: string | undefined;
   /** Only where it is read by ctid. */
   readonly filenode: number | undefined;
   /** Key of the last row whose chunk is settled; by ctid the next page. */
@@ -39,19 +45,41 @@ export interface BackfillPart {
   readonly done: boolean;
 }
 
-export type NewPart = Pick<BackfillPart, 'number' | 'oid' | 'relation' | 'filenode'>;
+export type NewPart = Pick<BackfillPart, 'number' | 'oid' | 'relation' | 'filenode' | 'attached'>;
+
+/** What is known of a partitioned table whose rows have all been read once. */
+export interface Coverage {
+  /** The last run of the whole table that completed. */
+  readonly run: number;
+  /** Leaves whose rows were read, or are being read. */
+  readonly leaves: readonly Pick<BackfillPart, 'oid' | 'attached'>[];
+  /** Partitions whose own run failed. */
+  readonly failed: readonly string[];
+}
 
 export interface BackfillStore {
   /** undefined: one is open (waiting, running, paused) for that table already. */
-  create(run: { table: string; where?: string | undefined; requestedBy: string }): Promise<BackfillRun | undefined>;
+  create(run: {
+    table: string;
+    where?: string | undefined;
+    partition?: string | undefined;
+    requestedBy: string;
+  }): Promise<BackfillRun | undefined>;
   get(id: number): Promise<BackfillRun | undefined>;
   /** Waiting, running and paused ones, oldest first. */
   open(): Promise<readonly BackfillRun[]>;
   /** The last run of each table, or of one. */
   latest(table?: string): Promise<readonly BackfillRun[]>;
   parts(run: number): Promise<readonly BackfillPart[]>;
+  /** undefined: no run of the whole table has completed. */
+  coverage(table: string): Promise<Coverage | undefined>;
+  /** Adds leaves to a run that has nothing to read in them. */
+  cover(run: number, leaves: readonly Pick<BackfillPart, 'oid' | 'relation' | 'attached'>[]): Promise<void>;
   /** From waiting to running, with its parts; false: it was not waiting any more. */
-  start(run: number, plan: { parts: readonly NewPart[]; rowsEstimated: number | undefined }): Promise<boolean>;
+  start(
+    run: number,
+    plan: { parts: readonly NewPart[]; key: readonly string[]; rowsEstimated: number | undefined },
+  ): Promise<boolean>;
   /** Behind a settled chunk. No effect on a run that is finished. */
   advance(
     run: number,
@@ -59,8 +87,8 @@ export interface BackfillStore {
   ): Promise<void>;
   /** The part is to be read from its beginning, in another file. */
   restartPart(run: number, step: { part: number; filenode: number }): Promise<void>;
-  /** All of the run's parts are to be read from their beginning. */
-  restartParts(run: number): Promise<void>;
+  /** All of the run's parts are to be read from their beginning, in the order of this key. */
+  restartParts(run: number, key: readonly string[]): Promise<void>;
   /** Only from the given states; whether it was in one of them. */
   move(run: number, to: BackfillStatus, from: readonly BackfillStatus[], reason?: string): Promise<boolean>;
   /** Writes only where it differs. */
@@ -72,6 +100,8 @@ interface RunRow {
   table_name: string;
   status: BackfillStatus;
   condition: string | null;
+  partition: string | null;
+  key: string[] | null;
   requested_by: string;
   rows_sent: string;
   rows_estimated: string | null;
@@ -84,12 +114,12 @@ interface RunRow {
 export function backfillStore(scope: StateScope): BackfillStore {
   const { connector } = scope;
   return {
-    async create({ table, where, requestedBy }) {
+    async create({ table, where, partition, requestedBy }) {
       const [row] = await queryState<RunRow>(
         scope,
-        `insert into {backfill_run} (connector, table_name, condition, requested_by) values ($1, $2, $3, $4)
+        `insert into {backfill_run} (connector, table_name, condition, partition, requested_by) values ($1, $2, $3, $4, $5)
          on conflict (connector, table_name) where status in ('waiting', 'running', 'paused') do nothing returning *`,
-        [connector, table, where ?? null, scope.storableText(requestedBy)],
+        [connector, table, where ?? null, partition ?? null, scope.storableText(requestedBy)],
       );
       return row && runOf(row);
     },
@@ -126,37 +156,78 @@ export function backfillStore(scope: StateScope): BackfillStore {
         number: number;
         oid: string;
         relation: string;
+        attached: string | null;
         filenode: string | null;
         cursor: string[] | null;
         done: boolean;
       }>(
         scope,
-        `select number, oid::int8::text as oid, relation, filenode::int8::text as filenode, cursor, done
+        `select number, oid::int8::text as oid, relation, attached, filenode::int8::text as filenode, cursor, done
          from {backfill_part} where run = (select id from {backfill_run} where connector = $1 and id = $2) order by number`,
         [connector, run],
       );
-      return rows.map(({ oid, filenode, cursor, ...row }) => ({
+      return rows.map(({ oid, attached, filenode, cursor, ...row }) => ({
         ...row,
         oid: Number(oid),
+        attached: attached ?? undefined,
         filenode: filenode === null ? undefined : Number(filenode),
         cursor: cursor ?? undefined,
       }));
     },
 
-    async start(run, { parts, rowsEstimated }) {
+    async coverage(table) {
+      const [row] = await queryState<{ run: string | null; leaves: Coverage['leaves']; failed: string[] }>(
+        scope,
+        `with own as (
+           select id, status, partition from {backfill_run} where connector = $1 and table_name = $2 and condition is null
+         )
+         select (select max(id) from own where status = 'completed' and partition is null) as run,
+           (select coalesce(json_agg(json_build_object('oid', p.oid::int8, 'attached', p.attached)), '[]')
+            from own join {backfill_part} p on p.run = own.id
+            where own.status in ('completed', 'waiting', 'running', 'paused')) as leaves,
+           (select coalesce(json_agg(partition), '[]') from own where status = 'failed' and partition is not null) as failed`,
+        [connector, table],
+      );
+      if (row === undefined || row.run === null) return undefined;
+      const leaves = row.leaves.map(({ oid, attached }) => ({ oid, attached: attached ?? undefined }));
+      return { run: Number(row.run), leaves, failed: row.failed };
+    },
+
+    async cover(run, leaves) {
+      await queryState(
+        scope,
+        `with run as (select id from {backfill_run} where connector = $1 and id = $2),
+         leaf as (
+           select row_number() over () as n, l.*
+           from json_to_recordset($3::json) as l(oid int8, relation text, attached text)
+         )
+         insert into {backfill_part} (run, number, oid, relation, attached, done)
+         select run.id, n + coalesce((select max(number) from {backfill_part} where run = $2), -1), oid::oid, relation, attached, true
+         from run, leaf`,
+        [connector, run, scope.storableJson(JSON.stringify(leaves))],
+      );
+    },
+
+    async start(run, { parts, key, rowsEstimated }) {
       const [row] = await queryState<{ started: boolean }>(
         scope,
         `with plan as (
-           select * from json_to_recordset($3::json) as p(number int, oid int8, relation text, filenode int8)
+           select * from json_to_recordset($3::json) as p(number int, oid int8, relation text, attached text, filenode int8)
          ), run as (
-           update {backfill_run} set status = 'running', started_at = now(), rows_estimated = $4, reason = null
+           update {backfill_run} set status = 'running', started_at = now(), rows_estimated = $4, key = $5, reason = null
            where connector = $1 and id = $2 and status = 'waiting' returning id
          ), parts as (
-           insert into {backfill_part} (run, number, oid, relation, filenode)
-           select run.id, plan.number, plan.oid::oid, plan.relation, plan.filenode::oid from run, plan
+           insert into {backfill_part} (run, number, oid, relation, attached, filenode)
+           select run.id, plan.number, plan.oid::oid, plan.relation, plan.attached, plan.filenode::oid from run, plan
          )
          select exists (select from run) as started`,
-        [connector, run, scope.storableJson(JSON.stringify(parts)), rowsEstimated ?? null],
+        [
+          connector,
+          run,
+          scope.storableJson(JSON.stringify(parts)),
+          rowsEstimated ?? null,
+          scope.storableJson(JSON.stringify(key)),
+        ],
       );
       return row?.started === true;
     },
@@ -182,12 +253,12 @@ export function backfillStore(scope: StateScope): BackfillStore {
       );
     },
 
-    async restartParts(run) {
+    async restartParts(run, key) {
       await queryState(
         scope,
-        `update {backfill_part} set cursor = null, done = false
-         where run = (select id from {backfill_run} where connector = $1 and id = $2)`,
-        [connector, run],
+        `with run as (update {backfill_run} set key = $3 where connector = $1 and id = $2 returning id)
+         update {backfill_part} p set cursor = null, done = false from run where p.run = run.id`,
+        [connector, run, scope.storableJson(JSON.stringify(key))],
       );
     },
 
@@ -219,6 +290,8 @@ function runOf(row: RunRow): BackfillRun {
     table: row.table_name,
     status: row.status,
     where: row.condition ?? undefined,
+    partition: row.partition ?? undefined,
+    key: row.key ?? undefined,
     requestedBy: row.requested_by,
     rowsSent: Number(row.rows_sent),
     rowsEstimated: row.rows_estimated === null ? undefined : Number(row.rows_estimated),

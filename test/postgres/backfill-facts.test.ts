@@ -52,6 +52,8 @@ for (const major of majors) {
           filenode: await number(`pg_relation_filenode('plain')`),
           estimatedRows: 0,
           bytes: expect.any(Number),
+          isEmpty: true,
+          attached: undefined,
         },
       ]);
     });
@@ -79,6 +81,27 @@ for (const major of majors) {
       );
       await client.query('alter table parted detach partition parted_2027; drop table parted_2027');
       expect(await leaves('parted')).toHaveLength(3);
+    });
+
+    test('a partition is known by the transactions that attached it, level by level', async () => {
+      const attached = async () => (await leaves('parted')).find(({ name }) => name === '2026 EU')?.attached;
+      const links = await client.query<{ xmin: string }>(
+        `select xmin::text from pg_inherits where inhrelid in ('"Old Data"."2026 EU"'::regclass, 'parted_2026'::regclass)`,
+      );
+      const first = await attached();
+      expect(first?.split('/').toSorted()).toEqual(links.rows.map(({ xmin }) => xmin).toSorted());
+      await client.query('vacuum full');
+      await client.query('vacuum freeze');
+      expect(await attached()).toBe(first);
+      await client.query('alter table parted detach partition parted_2026');
+      await client.query('alter table parted attach partition parted_2026 for values from (2026) to (2027)');
+      const again = await attached();
+      expect(again).not.toBe(first);
+      expect(again?.split('/')[0]).toBe(first?.split('/')[0]);
+      // A table in the middle is not concerned with what is above it.
+      const [leaf] = (await leaves('parted_2026')).filter(({ name }) => name === '2026 EU');
+      expect(leaf?.attached).toBe(first?.split('/')[0]);
+      expect(leaf?.isEmpty).toBe(true);
     });
 
     test('a table that is not there has none', async () => {

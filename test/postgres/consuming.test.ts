@@ -99,8 +99,8 @@ async function apply({ metadata, data }: Detail): Promise<void> {
   await client.query('commit');
 }
 
-async function noteRun(sequence: string, { run, rows, where }: Row): Promise<void> {
-  if (where !== undefined) return;
+async function noteRun(sequence: string, { run, rows, where, partition }: Row): Promise<void> {
+  if (where !== undefined || partition !== undefined) return;
   const isCompleted = rows !== undefined;
   const answer = await client.query<{ cut: string | null }>(sql.run, [run, isCompleted ? null : sequence, isCompleted]);
   const at = answer.rows[0]?.cut ?? undefined;

@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
-import type { BackfillRun } from '../../src/state/backfills.ts';
+import type { BackfillRun, NewPart } from '../../src/state/backfills.ts';
 import { lettersLost, removeState } from '../../src/state/remove.ts';
 import { openState, type State } from '../../src/state/state.ts';
 import { isMissing } from '../support/majors.ts';
@@ -34,9 +34,11 @@ for (const major of majors) {
     });
 
     const parts = [
-      { number: 0, oid: 4_294_967_295, relation: 'public.orders_2025', filenode: undefined },
-      { number: 1, oid: 16_400, relation: 'public."Orders 2026"', filenode: 4_294_967_294 },
+      { number: 0, oid: 4_294_967_295, relation: 'public.orders_2025', attached: '745/744', filenode: undefined },
+      { number: 1, oid: 16_400, relation: 'public."Orders 2026"', attached: undefined, filenode: 4_294_967_294 },
     ];
+
+    const key = ['id integer', 'note text collate pg_catalog."C"'];
 
     async function created(table = 'public.orders', where?: string): Promise<BackfillRun> {
       const run = await state.backfills.create({ table, where, requestedBy: 'ann' });
@@ -46,7 +48,7 @@ for (const major of majors) {
 
     async function started(table?: string): Promise<BackfillRun> {
       const run = await created(table);
-      await state.backfills.start(run.id, { parts, rowsEstimated: 5_000_000_000 });
+      await state.backfills.start(run.id, { parts, key, rowsEstimated: 5_000_000_000 });
       return run;
     }
 
@@ -59,6 +61,8 @@ for (const major of majors) {
         table: 'public.orders',
         status: 'waiting',
         where: `note = 'it''s' -- x`,
+        partition: undefined,
+        key: undefined,
         requestedBy: 'ann',
         rowsSent: 0,
         rowsEstimated: undefined,
@@ -69,9 +73,10 @@ for (const major of majors) {
       });
       expect(await backfills.get(run.id)).toEqual(run);
       await backfills.setReason(run.id, 'waits for pid 7');
-      await backfills.start(run.id, { parts, rowsEstimated: 5_000_000_000 });
+      await backfills.start(run.id, { parts, key, rowsEstimated: 5_000_000_000 });
       expect(await backfills.get(run.id)).toMatchObject({
         status: 'running',
+        key,
         startedAt: iso,
         rowsEstimated: 5_000_000_000,
         reason: undefined,
@@ -149,11 +154,11 @@ for (const major of majors) {
       const run = await started();
       await backfills.advance(run.id, { part: 0, cursor: ['5'], done: false, rows: 5 });
       const before = [await backfills.get(run.id), await backfills.parts(run.id)];
-      await backfills.start(run.id, { parts: parts.slice(0, 1), rowsEstimated: 1 });
+      await backfills.start(run.id, { parts: parts.slice(0, 1), key, rowsEstimated: 1 });
       expect([await backfills.get(run.id), await backfills.parts(run.id)]).toEqual(before);
       const waiting = await created('public.items');
       await backfills.move(waiting.id, 'paused', ['waiting']);
-      await backfills.start(waiting.id, { parts, rowsEstimated: 1 });
+      await backfills.start(waiting.id, { parts, key, rowsEstimated: 1 });
       expect(await backfills.get(waiting.id)).toMatchObject({ status: 'paused', startedAt: undefined });
       expect(await backfills.parts(waiting.id)).toEqual([]);
     });
@@ -169,6 +174,44 @@ for (const major of majors) {
         { ...parts[0], cursor: undefined, done: false },
         { ...parts[1], cursor: undefined, done: false, filenode: 4_294_967_293 },
       ]);
+    });
+
+    test('parts that begin anew belong to the key that is named then', async () => {
+      const { backfills } = state;
+      const run = await started();
+      for (const part of [0, 1]) await backfills.advance(run.id, { part, cursor: ['5', 'a'], done: true, rows: 5 });
+      await other.backfills.restartParts(run.id, ['other text']);
+      expect(await backfills.get(run.id)).toMatchObject({ key });
+      await backfills.restartParts(run.id, ['note text']);
+      expect(await backfills.get(run.id)).toMatchObject({ key: ['note text'], rowsSent: 10 });
+      expect(await backfills.parts(run.id)).toEqual(parts.map((part) => ({ ...part, cursor: undefined, done: false })));
+    });
+
+    test('a table is covered by the leaves of its runs over all rows, once one of the whole table has completed', async () => {
+      const { backfills } = state;
+      const whole = await started();
+      expect(await backfills.coverage('public.orders')).toBeUndefined();
+      await backfills.move(whole.id, 'completed', ['running']);
+      const leaves = [
+        { oid: 4_294_967_295, attached: '745/744' },
+        { oid: 16_400, attached: undefined },
+      ];
+      expect(await backfills.coverage('public.orders')).toEqual({ run: whole.id, leaves, failed: [] });
+      await backfills.cover(whole.id, [{ oid: 16_401, relation: 'public.empty', attached: '800' }]);
+      expect((await backfills.parts(whole.id))[2]).toMatchObject({ number: 2, relation: 'public.empty', done: true });
+      const some = await created('public.orders', 'id > 5');
+      const start = { key, rowsEstimated: undefined };
+      await backfills.start(some.id, { parts: [{ ...(parts[1] as NewPart), oid: 16_402 }], ...start });
+      await backfills.move(some.id, 'completed', ['running']);
+      const own = await backfills.create({ table: 'public.orders', partition: 'public.broken', requestedBy: 'ann' });
+      expect(own).toMatchObject({ partition: 'public.broken', where: undefined });
+      await backfills.move(own?.id ?? 0, 'failed', ['waiting']);
+      expect(await backfills.coverage('public.orders')).toEqual({
+        run: whole.id,
+        leaves: [...leaves, { oid: 16_401, attached: '800' }],
+        failed: ['public.broken'],
+      });
+      expect(await other.backfills.coverage('public.orders')).toBeUndefined();
     });
 
     test('the reason why a run waits is written only where it is another one', async () => {
@@ -216,7 +259,7 @@ for (const major of majors) {
     test('a connector that is forgotten leaves no runs, and others theirs', async () => {
       await started();
       const kept = await other.backfills.create({ table: 'public.orders', requestedBy: 'bob' });
-      await other.backfills.start(kept?.id ?? 0, { parts, rowsEstimated: undefined });
+      await other.backfills.start(kept?.id ?? 0, { parts, key, rowsEstimated: undefined });
       await removeState({ pool, connector: 'shop', schema: 'banyan' });
       expect(await state.backfills.latest()).toEqual([]);
       expect(await other.backfills.latest()).toHaveLength(1);
@@ -252,8 +295,8 @@ test('texts of a run and of its keys are kept where the database is not UTF8', a
     const { backfills } = await openState({ pool, connector: 'shop', schema: 'banyan' });
     const run = await backfills.create({ table: 'public.größe', where: `note = 'ä'`, requestedBy: 'ann 日本' });
     expect(run).toMatchObject({ table: 'public.größe', where: `note = 'ä'`, requestedBy: 'ann ??' });
-    const part = { number: 0, oid: 7, relation: 'public.größe', filenode: undefined };
-    await backfills.start(run?.id ?? 0, { parts: [part], rowsEstimated: 1 });
+    const part = { number: 0, oid: 7, relation: 'public.größe', attached: undefined, filenode: undefined };
+    await backfills.start(run?.id ?? 0, { parts: [part], key: ['größe text'], rowsEstimated: 1 });
     await backfills.advance(run?.id ?? 0, { part: 0, cursor: ['ß', 'ä"'], done: false, rows: 1 });
     expect(await backfills.parts(run?.id ?? 0)).toEqual([{ ...part, cursor: ['ß', 'ä"'], done: false }]);
   } finally {

@@ -92,8 +92,8 @@ function cut(table: Table, sequence: string): void {
 }
 
 /** A sweep needs both events of the run, in whatever order they come. A run over some of the rows says nothing about the others. */
-function noteRun(table: Table, sequence: string, { run, rows, where }: Row): void {
-  if (where !== undefined) return;
+function noteRun(table: Table, sequence: string, { run, rows, where, partition }: Row): void {
+  if (where !== undefined || partition !== undefined) return;
   if (rows === undefined) table.started.set(run, sequence);
   else table.completed.add(run);
   const started = table.started.get(run);

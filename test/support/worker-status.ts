@@ -53,6 +53,7 @@ export function workerStatus(more: Partial<WorkerStatus> = {}): WorkerStatus {
     backfills: [
       {
         table: 'public.orders',
+        partition: undefined,
         run: 1_023,
         status: 'running',
         rowsSent: 1_024,

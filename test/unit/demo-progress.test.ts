@@ -6,6 +6,7 @@ import type { BackfillRun } from '../../src/state/backfills.ts';
 
 const running: BackfillProgress = {
   table: 'shop.orders',
+  partition: undefined,
   run: 1,
   status: 'running',
   rowsSent: 3_200,
@@ -20,6 +21,8 @@ const run = (rowsSent: number, more: Partial<BackfillRun> = {}): BackfillRun => 
   table: 'shop.orders',
   status: 'running',
   where: undefined,
+  partition: undefined,
+  key: ['id integer'],
   requestedBy: 'configuration',
   rowsSent,
   rowsEstimated: 10_000,

@@ -57,9 +57,23 @@ export interface ReadyChunk {
 export async function nextChunk(source: ChunkSource, place: ChunkPlace, request: ChunkRequest): Promise<ReadyChunk> {
   let shape = await source.shape();
   for (;;) {
-    const attempt = await readBetweenMarks(source, place, { request, shape });
-    const now = await source.shape();
+    let attempt: ReadyChunk;
+    try {
+      attempt = await readBetweenMarks(source, place, { request, shape });
+    } catch (error) {
+      source.signal.throwIfAborted();
+      const before = shape;
+      shape = await source.shape();
+      // What was asked for may have been altered or dropped just then.
+      if (sameColumns(before.relation, shape.relation)) throw error;
+      source.onRepeat('its table was altered');
+      continue;
+    }
     const { window } = attempt;
+    const now = await source.shape().catch((error: unknown) => {
+      source.watch.forget(window);
+      throw error;
+    });
     if (source.signal.aborted) {
       source.watch.forget(window);
       throw abortReason(source.signal);

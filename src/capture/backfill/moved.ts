@@ -11,7 +11,7 @@ const KEYS_PER_READ = 100;
 /** Above that the table is read from its beginning again, so that an UPDATE of all keys costs no memory. */
 const MAX_ROWS = 50_000;
 
-/** More changed than can be read again row by row: the run's parts must begin anew, then `forget` lets the stream go on. */
+/** What was read can not be gone on with: the run's parts must begin anew, then `forget` lets the stream go on. */
 export class BeginAgain extends Error {}
 
 /**

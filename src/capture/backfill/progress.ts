@@ -21,11 +21,11 @@ export class ProgressMeter {
   }
 
   #progressOf(run: BackfillRun, atMs: number): BackfillProgress {
-    const { table, status, rowsSent, rowsEstimated, reason } = run;
+    const { table, partition, status, rowsSent, rowsEstimated, reason } = run;
     const ratePerSecond = status === 'running' ? this.#rateOf(run, atMs) : undefined;
     const left = (rowsEstimated ?? 0) - rowsSent;
     const etaSeconds = ratePerSecond !== undefined && ratePerSecond > 0 && left > 0 ? left / ratePerSecond : undefined;
-    return { table, run: run.id, status, rowsSent, rowsEstimated, ratePerSecond, etaSeconds, reason };
+    return { table, partition, run: run.id, status, rowsSent, rowsEstimated, ratePerSecond, etaSeconds, reason };
   }
 
   #rateOf({ id, rowsSent }: BackfillRun, atMs: number): number | undefined {

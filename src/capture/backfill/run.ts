@@ -4,7 +4,7 @@ import type { TransactionHeader } from '../../core/change.ts';
 import { BanyanError, toBanyanError } from '../../core/errors.ts';
 import { sleep } from '../../flow/supervise.ts';
 import { backfillEvent, type BackfillNote } from '../../mapping/backfill-event.ts';
-import { leavesOf } from '../../postgres/backfill-facts.ts';
+import { type Leaf, leafName, leavesOf } from '../../postgres/backfill-facts.ts';
 import { qualifiedName } from '../../postgres/identifier.ts';
 import { catalogRelation } from '../../postgres/catalog-relation.ts';
 import { loadTables } from '../../postgres/catalog.ts';
@@ -54,7 +54,7 @@ export async function performRun(run: BackfillRun, mode: RunMode, context: RunCo
     ended.abort();
     // A chunk that is still being stored would move a part on again.
     await Promise.allSettled(tasks);
-    await session.state.backfills.restartParts(run.id);
+    await session.state.backfills.restartParts(run.id, keyTexts(table));
     watch.moved.forget();
     log.info({ table: run.table, run: run.id }, `reading the table from its beginning again: ${error.message}`);
   } finally {
@@ -87,15 +87,12 @@ function watchOf(run: BackfillRun, table: CatalogTable, session: LiveSession): T
       },
     );
   }
+  const names = key.map(({ name }) => name);
   let watch = session.watches.get(table.oid);
-  if (watch?.run !== run.id) {
-    // Of a run that this one replaces.
+  if (watch?.run !== run.id || JSON.stringify(watch.keyColumns) !== JSON.stringify(names)) {
+    // Of a run that this one replaces; or its rows had another key, and then all parts begin anew.
     watch?.moved.giveUp();
-    watch = new TableWatch(
-      run.id,
-      key.map(({ name }) => name),
-      { isPartitioned: table.kind === 'partitioned' },
-    );
+    watch = new TableWatch(run.id, names, { isPartitioned: table.kind === 'partitioned' });
     session.watches.set(table.oid, watch);
   }
   return watch;
@@ -112,7 +109,7 @@ function sending(
       watch,
       key: keyOf(table),
       where: run.where,
-      shape: () => shapeOf(table.oid, session),
+      shape: () => shapeOf(table, session),
       onRepeat: (reason) => log.info({ table: run.table, run: run.id }, `reading a chunk again: ${reason}`),
       signal,
     },
@@ -171,9 +168,21 @@ export function keyOf(table: CatalogTable): readonly CatalogColumn[] {
   return names.flatMap((name) => table.columns.find((column) => column.name === name) ?? []);
 }
 
-async function shapeOf(oid: number, session: LiveSession): Promise<Shape> {
+/** What a cursor's values belong to: in another order, or of other types, they are another place in the table. */
+function keyTexts(table: CatalogTable): readonly string[] {
+  return keyOf(table).map(({ name, typeName, collation }) => [name, typeName, collation].filter(Boolean).join(' '));
+}
+
+function hasKey(table: CatalogTable, key: readonly string[] | undefined): boolean {
+  return JSON.stringify(keyTexts(table)) === JSON.stringify(key);
+}
+
+/** Form of the table now. Throws BeginAgain where its key is not that of `before` any more. */
+async function shapeOf(before: CatalogTable, session: LiveSession): Promise<Shape> {
+  const { oid } = before;
   const [table] = await loadTables(session.pool, [oid]);
   if (table === undefined) throw new BanyanError('schema-drift', 'the table is gone');
+  if (!hasKey(table, keyTexts(before))) throw new BeginAgain('it has another key');
   const relation = catalogRelation(table, session.server.versionNumber);
   const known = session.shapes.get(oid);
   if (known !== undefined && JSON.stringify(known.relation) === JSON.stringify(relation)) return known;
@@ -210,25 +219,27 @@ async function writersGone(
  * meanwhile, and has none.
  */
 async function planned(run: BackfillRun, context: RunContext & { table: CatalogTable }) {
-  const { session, pool, table } = context;
+  const { session, pool, table, log } = context;
   const { backfills } = session.state;
-  const leaves = await leavesOf(pool, table.oid);
+  const leaves = leavesFor(run, await leavesOf(pool, table.oid));
   if (run.startedAt === undefined) {
-    await tell(
-      { detailType: 'BackfillStarted', run: run.id, table: run.table, where: run.where, rows: undefined },
-      context,
-    );
+    await tell({ ...aboutOf(run), detailType: 'BackfillStarted', rows: undefined }, context);
     const estimates = leaves.map(({ estimatedRows }) => estimatedRows);
     const started = await backfills.start(run.id, {
       parts: leaves.map((leaf, number) => ({
         number,
         oid: leaf.oid,
-        relation: `${leaf.schema}.${leaf.name}`,
+        relation: leafName(leaf),
+        attached: leaf.attached,
         filenode: keyOf(table).length === 0 ? leaf.filenode : undefined,
       })),
+      key: keyTexts(table),
       rowsEstimated: run.where === undefined ? estimates.reduce((sum, rows) => sum + rows, 0) : undefined,
     });
     if (!started) return undefined;
+  } else if (!hasKey(table, run.key)) {
+    log.info({ table: run.table, run: run.id }, 'reading the table from its beginning again: it has another key');
+    await backfills.restartParts(run.id, keyTexts(table));
   }
   const placeByOid = new Map(leaves.map(({ oid, schema, name }) => [oid, { schema, name }]));
   return (await backfills.parts(run.id)).flatMap((part) => {
@@ -244,10 +255,24 @@ async function complete(run: BackfillRun, context: RunContext): Promise<void> {
   // Consumers sweep by what is told here: nothing is said of a run that was paused or given up on the way.
   if (now?.status !== 'running') return;
   const rows = now.rowsSent;
-  await tell({ detailType: 'BackfillCompleted', run: run.id, table: run.table, where: run.where, rows }, context);
+  await tell({ ...aboutOf(run), detailType: 'BackfillCompleted', rows }, context);
   // Paused since then, it has nothing left to do.
   await backfills.move(run.id, 'completed', ['running', 'paused']);
   context.log.info({ table: run.table, run: run.id, rows }, 'backfill completed');
+}
+
+/** A partition that was attached when the rest had been read is all that its run reads. */
+function leavesFor({ partition }: BackfillRun, leaves: readonly Leaf[]): readonly Leaf[] {
+  return partition === undefined ? leaves : leaves.filter((leaf) => leafName(leaf) === partition);
+}
+
+function aboutOf({
+  id,
+  table,
+  where,
+  partition,
+}: BackfillRun): Pick<BackfillNote, 'run' | 'table' | 'where' | 'partition'> {
+  return { run: id, table, where, partition };
 }
 
 /** Sends the event at a mark of its own; resolves when the bus has it. */

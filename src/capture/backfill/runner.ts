@@ -6,6 +6,7 @@ import { sleep } from '../../flow/supervise.ts';
 import { Snapshot } from '../../postgres/snapshot-xids.ts';
 import type { BackfillRun } from '../../state/backfills.ts';
 import type { LiveSession } from '../upkeep.ts';
+import { askForPartitions } from './partitions.ts';
 import { ProgressMeter } from './progress.ts';
 import { performRun, type RunMode } from './run.ts';
 
@@ -20,6 +21,8 @@ const OPEN: ReadonlySet<BackfillRun['status']> = new Set(['waiting', 'running', 
 export interface BackfillOptions {
   readonly session: LiveSession;
   readonly pool: pg.Pool;
+  /** Between two looks for partitions that were attached. */
+  readonly inspectMs: number;
   readonly signal: AbortSignal;
   readonly log: Logger;
 }
@@ -35,6 +38,8 @@ export async function runBackfills(options: BackfillOptions): Promise<void> {
   const { session, signal, log } = options;
   const active = new Map<number, Active>();
   const meter = new ProgressMeter();
+  /** When partitions are looked for: at the beginning, now and then, and when a run has ended, since a table has one at a time. */
+  let partitionsAtMs = 0;
   const failed = Promise.withResolvers<never>();
   failed.promise.catch(() => undefined);
   /** What passes by itself must not end the stream: it is looked at again. */
@@ -43,7 +48,13 @@ export async function runBackfills(options: BackfillOptions): Promise<void> {
     if (failure.reaction !== 'retry') throw failure;
     log.info({ kind: failure.kind, code: failure.code }, failure.message);
   };
+  let again = true;
   const look = async (): Promise<void> => {
+    if (performance.now() >= partitionsAtMs) {
+      partitionsAtMs = performance.now() + options.inspectMs;
+      await askForPartitions(session, { pool: options.pool, again, log });
+      again = false;
+    }
     const latest = await session.state.backfills.latest();
     session.backfills = meter.look(latest, performance.now());
     const modes = modesOf(latest);
@@ -54,7 +65,10 @@ export async function runBackfills(options: BackfillOptions): Promise<void> {
       const ended = attempt(run, mode, { ...options, signal: AbortSignal.any([signal, stop.signal]) })
         .catch(tolerate)
         .catch(failed.reject)
-        .finally(() => active.delete(id));
+        .finally(() => {
+          active.delete(id);
+          partitionsAtMs = 0;
+        });
       active.set(id, { stop, ended, mode });
     }
     await tidyWatches(active, options);

@@ -11,7 +11,8 @@ export class TableWatch {
   readonly recent = new RecentCommits();
   readonly moved = new MovedRows();
   readonly #windows = new Set<ChunkWindow>();
-  readonly #keyColumns: readonly string[];
+  /** What tells rows apart in the stream; none: all columns together. */
+  readonly keyColumns: readonly string[];
   readonly #isPartitioned: boolean;
   /** Number of the run. */
   readonly run: number;
@@ -23,13 +24,13 @@ export class TableWatch {
   /** @param keyColumns what tells rows apart in the stream: columns of the replica identity; none: all columns together */
   constructor(run: number, keyColumns: readonly string[], { isPartitioned = false } = {}) {
     this.run = run;
-    this.#keyColumns = keyColumns;
+    this.keyColumns = keyColumns;
     this.#isPartitioned = isPartitioned;
   }
 
   /** A row that changed without a whole event can not be found again: its change is a read itself. */
   get readsChanges(): boolean {
-    return this.#keyColumns.length === 0;
+    return this.keyColumns.length === 0;
   }
 
   /** Window of a chunk whose low mark is to be set. */
@@ -93,9 +94,17 @@ export class TableWatch {
 
   #reshape(relation: TableChange['relation']): void {
     this.#relation = relation;
-    this.#indexes = keyIndexes(relation, this.#keyColumns);
+    this.#indexes = keyIndexes(relation, this.keyColumns);
     if (this.#indexes.includes(-1)) this.spoil('a key column of its table is gone');
+    else if (!isIdentity(relation, this.keyColumns)) this.spoil('its table has another key');
   }
+}
+
+/** Whether old rows are sent by these columns, or whole. */
+function isIdentity({ replicaIdentity, columns }: TableChange['relation'], keyColumns: readonly string[]): boolean {
+  if (replicaIdentity === 'full') return true;
+  const sent = columns.filter(({ inIdentity }) => inIdentity).map(({ name }) => name);
+  return sent.length === keyColumns.length && sent.every((name) => keyColumns.includes(name));
 }
 
 /** Of the key's columns, or of all where there is no key. */

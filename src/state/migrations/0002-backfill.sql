@@ -8,6 +8,10 @@ create table backfill_run (
     check (status in ('waiting', 'running', 'paused', 'completed', 'failed', 'replaced')),
   -- SQL condition of a run that reads part of the table.
   condition text,
+  -- Of a run that reads one partition, attached when the rest had been read; null: the whole table.
+  partition text,
+  -- JSON array: name and type of each column that its cursors hold a value of.
+  key json,
   requested_by text not null,
   requested_at timestamptz not null default now(),
   started_at timestamptz,
@@ -27,6 +31,8 @@ create table backfill_part (
   number integer not null,
   oid oid not null,
   relation text not null,
+  -- Which attaching made it a leaf: detached and attached again it is read again. Null: no partition.
+  attached text,
   -- pg_relation_filenode, where it is read by ctid: positions mean nothing in another file.
   filenode oid,
   -- JSON array: key of the last row whose chunk is settled, as PostgreSQL's text.
