@@ -2,6 +2,13 @@ import type { LoadedConfig } from '../config/load.ts';
 import type { Environment } from '../config/environment.ts';
 import type { Output } from './output.ts';
 
+/** The process around a command line. */
+export interface Io {
+  readonly env: Environment;
+  readonly stdout: NodeJS.WritableStream;
+  readonly stderr: NodeJS.WritableStream;
+}
+
 /** What every command is given beside its own options. */
 export interface CommandContext {
   /** `--config`; undefined: see `loadConfig`. */

@@ -1,16 +1,11 @@
 import { Command, CommanderError, Option } from 'commander';
-import type { Environment } from '../config/environment.ts';
-import { type CommandContext, ExitCode, invocation } from './context.ts';
+import { addCommand, type Registration } from './command.ts';
+import { ExitCode, invocation, type Io } from './context.ts';
 import { exitCodeOf, printFailure } from './failure.ts';
-import { account, assignment, list, numbers, port, whole } from './option-values.ts';
+import { account, assignment, list, port, whole } from './option-values.ts';
 import { createOutput } from './output.ts';
+import { addConflicts, addDeadLetters } from './parked-commands.ts';
 import { version } from '../version.ts';
-
-export interface Io {
-  readonly env: Environment;
-  readonly stdout: NodeJS.WritableStream;
-  readonly stderr: NodeJS.WritableStream;
-}
 
 /**
  * Runs one command line and resolves with its exit code. Commands are imported when they are called, so that `--help` does not load what
@@ -79,43 +74,9 @@ Exit codes: 0 ok, 1 unexpected, 2 usage or configuration, 3 not now (no worker, 
 `;
 }
 
-interface Registration {
-  readonly io: Io;
-  readonly done: (code: ExitCode) => void;
-}
-
-type Options = Readonly<Record<string, unknown>>;
-type Run = (args: readonly unknown[], options: Options, context: CommandContext) => Promise<ExitCode>;
-
-/** What all commands take, and how they are called. */
-function command(
-  parent: Command,
-  syntax: string,
-  about: { description: string; registration: Registration; run: Run; hidden?: boolean },
-): Command {
-  const { io, done } = about.registration;
-  const added = parent
-    .command(syntax, { hidden: about.hidden === true })
-    .description(about.description)
-    .option('-c, --config <file>', 'the configuration')
-    .option('--json', 'results as JSON')
-    .option('--verbose', 'with an error, also where it came from');
-  added.action(async (...given: unknown[]) => {
-    // Commander gives the arguments, then the options, then the command.
-    const options = given.at(-2) as Options;
-    const context: CommandContext = {
-      configFile: options['config'] as string | undefined,
-      env: io.env,
-      output: createOutput({ json: options['json'] === true, ...io }),
-    };
-    done(await about.run(given.slice(0, -2), options, context));
-  });
-  return added;
-}
-
 function addFirstSteps(program: Command, registration: Registration): void {
   program.commandsGroup('First steps:');
-  command(program, 'init', {
+  addCommand(program, 'init', {
     description: 'write a first configuration from the catalog of LEGACY_DATABASE_URL; never overwrites',
     registration,
     run: async (_, options, context) => {
@@ -133,12 +94,12 @@ function addFirstSteps(program: Command, registration: Registration): void {
       '--role <name>',
       'instead, print the SQL script for your DBA: role, grants, state schema, publication, slot',
     );
-  command(program, 'check', {
+  addCommand(program, 'check', {
     description: 'compare the configuration with the live database and bus; every finding with what mends it',
     registration,
     run: async (_, __, context) => (await import('./check.ts')).check(context),
   });
-  command(program, 'preview', {
+  addCommand(program, 'preview', {
     description: 'print the events that rows of a table become; reads only, publishes nothing',
     registration,
     run: async ([table], options, context) =>
@@ -164,7 +125,7 @@ function addFirstSteps(program: Command, registration: Registration): void {
       'with --op update: a new value, in PostgreSQL’s text form (`column=` is empty, `column` alone is NULL); may be repeated',
       assignment,
     );
-  command(program, 'run', {
+  addCommand(program, 'run', {
     description: 'the worker: reads the slot, sends the events, serves health and metrics',
     registration,
     run: async (_, options, context) =>
@@ -174,7 +135,7 @@ function addFirstSteps(program: Command, registration: Registration): void {
 
 function addOperation(program: Command, registration: Registration): void {
   program.commandsGroup('Operation:');
-  command(program, 'backfill', {
+  addCommand(program, 'backfill', {
     description: 'turn rows that are already there into events; without a table: how far the last ones are',
     registration,
     run: async ([table], options, context) =>
@@ -198,68 +159,15 @@ function addOperation(program: Command, registration: Registration): void {
     .option('--resume', 'go on where a paused or failed run was')
     .option('--restart', 'give up the open run and begin anew, with the same --where unless another is given')
     .option('--timeout <seconds>', 'how long to wait for the worker’s answer', whole, 30);
-  const letters = program
-    .command('dead-letters')
-    .description('events that were set aside: list, show, redrive, discard');
-  command(letters, 'list', {
-    description: 'what is parked and why, newest first',
-    registration,
-    run: async (_, options, context) =>
-      (await import('./dead-letters.ts')).listDeadLetters(
-        { ...filterOf([], options), limit: options['limit'] as number, all: options['all'] === true },
-        context,
-      ),
-  })
-    .option('--table <name>', 'only of this table: schema.name, or message:PREFIX')
-    .option('--group <group>', 'only of this key, as `list` prints it')
-    .option('-n, --limit <number>', 'how many', whole, 50)
-    .option('--all', 'those that were redriven or discarded too');
-  command(letters, 'show', {
-    description: 'one of them, with its event; masks hold here too',
-    registration,
-    run: async ([id], _, context) => (await import('./dead-letters.ts')).showDeadLetter(id as number, context),
-  }).argument('<id>', 'its number, as `list` prints it', whole);
-  command(letters, 'redrive', {
-    description: 'ask the worker to send them again, in order within their key, mapped by today’s configuration',
-    registration,
-    run: async ([ids], options, context) =>
-      (await import('./redrive.ts')).redriveDeadLetters(
-        {
-          ...filterOf(ids, options),
-          all: options['all'] === true,
-          wait: options['wait'] === true,
-          timeoutMs: (options['timeout'] as number) * 1_000,
-        },
-        context,
-      ),
-  })
-    .argument('[ids...]', 'their numbers; whatever else is parked of their keys goes along', numbers)
-    .option('--table <name>', 'all of this table, and what is held of it')
-    .option('--group <group>', 'all of this key')
-    .option('--all', 'all')
-    .option('--no-wait', 'do not wait for the worker’s answer')
-    .option('--timeout <seconds>', 'how long to wait for it', whole, 30);
-  command(letters, 'discard', {
-    description: 'give them up for good: their changes never reach the bus',
-    registration,
-    run: async ([ids], options, context) =>
-      (await import('./dead-letters.ts')).discardDeadLetters(
-        { ...filterOf(ids, options), all: options['all'] === true, yes: options['yes'] === true },
-        context,
-      ),
-  })
-    .argument('[ids...]', 'their numbers', numbers)
-    .option('--table <name>', 'all of this table')
-    .option('--group <group>', 'all of this key')
-    .option('--all', 'all')
-    .option('--yes', 'do it');
-  command(program, 'recover', {
+  addDeadLetters(program, registration);
+  addConflicts(program, registration);
+  addCommand(program, 'recover', {
     description: 'show the gaps that halt the worker; with --accept-gap let it go on without what is missing',
     registration,
     run: async (_, options, context) =>
       (await import('./recover.ts')).recover({ acceptGap: options['acceptGap'] === true }, context),
   }).option('--accept-gap', 'record that the gap is accepted, and by whom');
-  command(program, 'teardown', {
+  addCommand(program, 'teardown', {
     description: 'drop slot, publication and state, so that nothing stays behind that holds WAL',
     registration,
     run: async (_, options, context) =>
@@ -270,7 +178,7 @@ function addOperation(program: Command, registration: Registration): void {
   })
     .option('--yes', 'do it; without, it only says what it would do')
     .option('--discard-parked', 'even while dead letters wait, which are lost then');
-  command(program, 'healthcheck', {
+  addCommand(program, 'healthcheck', {
     hidden: true,
     description: 'ask the worker of this container whether it is alive',
     registration,
@@ -280,14 +188,14 @@ function addOperation(program: Command, registration: Registration): void {
 
 function addSurroundings(program: Command, registration: Registration): void {
   program.commandsGroup('Surroundings:');
-  command(program, 'infra', {
+  addCommand(program, 'infra', {
     description:
       'print a CloudFormation template: bus, rule, queue with dead-letter queue, with `reverse` those of the way back, policies',
     registration,
     run: async (_, options, context) =>
       (await import('./infra.ts')).infra({ account: options['account'] as string | undefined }, context),
   }).option('--account <id>', 'of the bus: write its ARNs, instead of those of the account that deploys', account);
-  command(program, 'bus', {
+  addCommand(program, 'bus', {
     description: 'the embedded EventBridge and SQS alone, for development',
     registration,
     run: async (_, options, context) =>
@@ -303,15 +211,4 @@ function addSurroundings(program: Command, registration: Registration): void {
     .option('--host <address>', 'where to listen; nothing checks signatures, so keep it to this machine', '127.0.0.1')
     .option('--name <bus>', 'of the bus whose events are queued (default: bus.name of --config, else `default`)')
     .option('--port <port>', 'of EventBridge; SQS takes the next one', port, 4010);
-}
-
-function filterOf(
-  ids: unknown,
-  options: Options,
-): { ids: number[]; table: string | undefined; group: string | undefined } {
-  return {
-    ids: (ids as number[] | undefined) ?? [],
-    table: options['table'] as string | undefined,
-    group: options['group'] as string | undefined,
-  };
 }

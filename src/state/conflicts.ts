@@ -2,17 +2,19 @@ import type pg from 'pg';
 import { queryState, queryStateIn, type StateScope } from './scope.ts';
 
 /** PostgreSQL's names where it has them. */
-export type ConflictKind =
-  | 'insert_exists'
-  | 'update_missing'
-  | 'update_origin_differs'
-  | 'update_deleted'
-  | 'delete_missing'
-  | 'delete_origin_differs'
-  | 'constraint_violation'
-  | 'fk_missing'
-  | 'schema_mismatch'
-  | 'echo_diverged';
+export const CONFLICT_KINDS = [
+  'insert_exists',
+  'update_missing',
+  'update_origin_differs',
+  'update_deleted',
+  'delete_missing',
+  'delete_origin_differs',
+  'constraint_violation',
+  'fk_missing',
+  'schema_mismatch',
+  'echo_diverged',
+] as const;
+export type ConflictKind = (typeof CONFLICT_KINDS)[number];
 
 export type ConflictResolution = 'new-wins' | 'legacy-wins' | 'parked';
 
@@ -51,6 +53,7 @@ export interface Conflict extends NewConflict {
 
 export interface ConflictListing {
   readonly table?: string;
+  readonly kind?: ConflictKind;
   /** Only those that a person has to decide. */
   readonly open?: boolean;
   /** Only conflicts with a lower id: the next page, since the newest come first. */
@@ -122,13 +125,14 @@ export function conflictStore(scope: StateScope): ConflictStore {
       return Number(row?.id);
     },
 
-    async list({ table, open = false, before, limit = 100 }) {
+    async list({ table, kind, open = false, before, limit = 100 }) {
       const rows = await queryState<ConflictTableRow>(
         scope,
         `select * from {conflict} where connector = $1 and ($2::text is null or table_name = $2)
-           and (not $3::boolean or resolved_at is null) and ($4::bigint is null or id < $4)
-         order by id desc limit $5`,
-        [connector, table ?? null, open, before ?? null, limit],
+           and ($3::text is null or kind = $3)
+           and (not $4::boolean or resolved_at is null) and ($5::bigint is null or id < $5)
+         order by id desc limit $6`,
+        [connector, table ?? null, kind ?? null, open, before ?? null, limit],
       );
       return rows.map(conflictOf);
     },

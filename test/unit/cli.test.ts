@@ -29,7 +29,17 @@ describe('the command line', () => {
     const { code, stdout, stderr } = await banyan([]);
     expect(code).toBe(0);
     expect(stderr).toBe('');
-    for (const command of ['init', 'check', 'preview', 'run', 'dead-letters', 'teardown', 'infra', 'bus']) {
+    for (const command of [
+      'init',
+      'check',
+      'preview',
+      'run',
+      'dead-letters',
+      'conflicts',
+      'teardown',
+      'infra',
+      'bus',
+    ]) {
       expect(stdout).toMatch(new RegExp(`^  ${command}\\b`, 'm'));
     }
     expect(stdout).not.toContain('healthcheck');
@@ -46,6 +56,7 @@ describe('the command line', () => {
       'preview',
       'run',
       'dead-letters list',
+      'conflicts list',
       'teardown',
       'infra',
       'bus',
