@@ -139,6 +139,11 @@ export class Accounting {
     this.#receivedMarks.add(mark);
   }
 
+  /** Whether the shop has committed what this event says. */
+  explains(event: Expectation): boolean {
+    return this.#expected.has(markOf(event));
+  }
+
   /** Cheap: the screen asks several times a second. */
   get now() {
     return {
@@ -198,4 +203,4 @@ function rank({ version, detailType }: Expectation): number {
 }
 
 /** The events of deletes: they carry no version, since the old row is known by its key only. */
-export const GONE: ReadonlySet<string> = new Set(['CustomerForgotten', 'OrderLineRemoved']);
+export const GONE: ReadonlySet<string> = new Set(['CustomerForgotten', 'OrderLineRemoved', 'DeliveryRemoved']);

@@ -10,6 +10,11 @@ export interface Envelope {
       readonly operation: string;
       readonly table: string;
       readonly key: Readonly<Record<string, unknown>>;
+      /** `legacy`, or what reverse sync led to: `correction`, `trigger`. */
+      readonly origin: string;
+      /** Id of the event that reverse sync applied. */
+      readonly causedBy?: string;
+      readonly hops?: number;
       /** A row that a backfill read has none, and neither has the event about a run. */
       readonly transaction?: { readonly committedAt: string };
     };
@@ -20,14 +25,14 @@ export interface Envelope {
 export interface ConsumerOptions {
   readonly sqs: SQSClient;
   readonly queueUrl: string;
-  readonly onEvent: (event: Envelope) => void;
+  readonly onEvent: (event: Envelope) => void | Promise<void>;
 }
 
 /** Receives until `signal` aborts. A message is deleted only after `onEvent` took it, so a consumer that dies gets it again. */
 export async function consume({ sqs, queueUrl, onEvent }: ConsumerOptions, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     const messages = await receive(sqs, { queueUrl, signal });
-    for (const message of messages) onEvent(JSON.parse(message.Body ?? '') as Envelope);
+    for (const message of messages) await onEvent(JSON.parse(message.Body ?? '') as Envelope);
     if (messages.length > 0) await remove(sqs, { queueUrl, messages });
   }
 }

@@ -34,7 +34,8 @@ export class Shop {
     if (dice < 16) return this.#changePrice();
     if (dice < 20) return this.#changeCustomer();
     if (dice < 21 && this.#customers.length > 20) return this.#forgetCustomer();
-    if (dice < 65 && (await this.#step(pick(['pay', 'pay', 'ship', 'deliver', 'cancel'])))) return undefined;
+    if (dice < 25 && (await this.#reschedule())) return undefined;
+    if (dice < 69 && (await this.#step(pick(['pay', 'pay', 'ship', 'deliver', 'cancel'])))) return undefined;
     return this.#placeOrder();
   }
 
@@ -137,6 +138,32 @@ export class Shop {
     });
   }
 
+  /**
+   * A customer rings who has just paid: the clerk moves the delivery to a later day, whatever the new service has in mind. False where nobody
+   * is on the phone, or nothing was promised yet.
+   */
+  async #reschedule(): Promise<boolean> {
+    const order = this.#paid.at(-between(1, 10));
+    if (order === undefined) return false;
+    let isDone = false;
+    await this.#commit(async (transaction) => {
+      const [row] = await transaction.write(
+        `update shop.deliveries set promised_on = promised_on + $2::integer, promised_by = 'clerk',
+            rescheduled = coalesce(rescheduled, 0) + 1
+          where order_id = $1 returning rescheduled`,
+        [order.id, between(1, 3)],
+      );
+      isDone = row !== undefined;
+      if (!isDone) return undefined;
+      const version = Number(row?.['rescheduled']);
+      transaction.expect('DeliveryRescheduled', { table: 'shop.deliveries', key: [order.id], version });
+      const logged = await transaction.loggedOf(order.id);
+      transaction.expect('OrderLogged', { table: 'shop.order_log', key: [logged], version: '-' });
+      return undefined;
+    });
+    return isDone;
+  }
+
   /** Takes the oldest order that waits for this step; false where none does. */
   async #step(step: Step): Promise<boolean> {
     const waiting = { pay: this.#placed, cancel: this.#placed, ship: this.#paid, deliver: this.#shipped }[step];
@@ -181,6 +208,16 @@ class Transaction {
       [orderId],
     );
     return result.rows[0]?.amount ?? '0';
+  }
+
+  /** The row that a trigger has just written into the log, which counts like one of ours: nobody else can, while we hold the delivery's row. */
+  async loggedOf(orderId: string): Promise<string> {
+    this.changes += 1;
+    const result = await this.#client.query<{ id: string }>(
+      'select max(id)::text as id from shop.order_log where order_id = $1',
+      [orderId],
+    );
+    return result.rows[0]?.id ?? '';
   }
 
   expect(detailType: string, expectation: Omit<Expectation, 'detailType'>): void {

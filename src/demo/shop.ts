@@ -58,6 +58,50 @@ create table shop.payments (
   card_number text,
   received_at timestamptz not null default now()
 );
+
+-- What the new order service decides comes back here. A clerk may still change it: \`rescheduled\` is the clerk's, \`tracking\` the service's.
+-- Columns that the service does not write have no default: one that fills itself in would make each of its rows a correction.
+create table shop.deliveries (
+  order_id bigint primary key references shop.orders (id),
+  promised_on date not null,
+  slot text not null,
+  promised_by text not null,
+  tracking text,
+  rescheduled integer
+);
+
+create table shop.order_log (
+  id bigint generated always as identity primary key,
+  order_id bigint not null references shop.orders (id),
+  entry text not null,
+  written_by text not null default current_setting('application_name'),
+  written_at timestamptz not null default now()
+);
+create index on shop.order_log (order_id);
+
+-- As legacy databases have them: a rule of the house that nobody told the new service about, and a log that writes itself.
+create function shop.not_at_weekends() returns trigger language plpgsql as $$
+begin
+  if extract(isodow from new.promised_on) >= 6 then
+    new.promised_on := date_trunc('week', new.promised_on)::date + 7;
+  end if;
+  return new;
+end $$;
+create trigger not_at_weekends before insert or update of promised_on on shop.deliveries
+  for each row execute function shop.not_at_weekends();
+
+create function shop.log_delivery() returns trigger language plpgsql as $$
+begin
+  if tg_op = 'DELETE' then
+    insert into shop.order_log (order_id, entry) values (old.order_id, 'delivery withdrawn');
+  else
+    insert into shop.order_log (order_id, entry)
+      values (new.order_id, 'delivery on ' || new.promised_on || ', ' || new.slot || coalesce(', ' || new.tracking, ''));
+  end if;
+  return null;
+end $$;
+create trigger log_delivery after insert or update or delete on shop.deliveries
+  for each row execute function shop.log_delivery();
 `;
 
 /** What stands on the shelves when the shop opens: sku, name, price, attributes. Nobody asks for a backfill of it. */

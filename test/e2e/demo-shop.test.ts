@@ -10,6 +10,10 @@ test('the books hold what the database holds: every change of every transaction,
   const history = await openShop(server.url(), { customers: 200, orders: 600 });
   expect(history).toMatchObject({ customers: { length: 200 }, placed: { length: 30 }, rows: { length: 800 } });
   expect(new Set(history.rows.map((row) => JSON.stringify(row))).size).toBe(800);
+  // As the new service does, for which nobody stands in here.
+  await server.query(`insert into shop.deliveries (order_id, promised_on, slot, promised_by)
+    select id, current_date, 'evening', 'service' from shop.orders where status = 'placed'`);
+  const logged = 30;
   const before = await changesSeen(server);
   const count = async (sql: string) => Number((await server.query(sql)).rows[0]?.n);
   const lines = await count('select count(*) as n from shop.order_lines');
@@ -19,7 +23,7 @@ test('the books hold what the database holds: every change of every transaction,
   onTestFinished(() => stop.abort());
 
   const traffic = runTraffic({ url: server.url(), rate: 400, accounting: books, history }, stop.signal);
-  await Promise.race([vi.waitFor(() => expect(books.types.size).toBe(11), { timeout: 40_000 }), traffic]);
+  await Promise.race([vi.waitFor(() => expect(books.types.size).toBe(13), { timeout: 40_000 }), traffic]);
   stop.abort();
   await traffic;
 
@@ -35,6 +39,9 @@ test('the books hold what the database holds: every change of every transaction,
   expect(200 + books.of('CustomerSignedUp') - books.of('CustomerForgotten')).toBe(
     await count('select count(*) as n from shop.customers'),
   );
+  const rescheduled = 'select sum(rescheduled) as n from shop.deliveries';
+  expect(books.of('DeliveryRescheduled')).toBe(await count(rescheduled));
+  expect(logged + books.of('OrderLogged')).toBe(await count('select count(*) as n from shop.order_log'));
   expect(delivered + books.of('OrderDelivered')).toBe(
     await count(`select count(*) as n from shop.orders where status = 'delivered'`),
   );
