@@ -39,6 +39,16 @@ export async function startQueues({ host, port, region }: QueuesOptions): Promis
     policies.clear();
     changes++;
   });
+  // fauxqs gives messages to a long poll that nobody waits for any more; a consumer that was stopped would hide them until they are visible again.
+  app.addHook('onSend', async (request, _reply, payload) => {
+    if (!request.raw.socket.destroyed || !String(request.headers['x-amz-target']).endsWith('.ReceiveMessage')) return;
+    const { QueueUrl: queue } = request.body as Input;
+    const { Messages: messages = [] } = JSON.parse(String(payload)) as { Messages?: { ReceiptHandle: string }[] };
+    for (const { ReceiptHandle } of messages) {
+      const input = { QueueUrl: queue, ReceiptHandle, VisibilityTimeout: 0 };
+      await call('ChangeMessageVisibility', input, regionIn(request.headers.authorization) ?? region);
+    }
+  });
   await app.listen({ host, port });
   const address = app.server.address();
   const boundPort = typeof address === 'object' && address !== null ? address.port : port;
@@ -85,6 +95,11 @@ export async function startQueues({ host, port, region }: QueuesOptions): Promis
       await app.close();
     },
   };
+}
+
+/** Of a signature's scope: `Credential=KEY/DATE/REGION/sqs/aws4_request`. */
+function regionIn(authorization: string | undefined): string | undefined {
+  return /Credential=[^/]+\/\d+\/([^/]+)\//.exec(authorization ?? '')?.[1];
 }
 
 /** The form that names the region; fauxqs looks at region and name only. */

@@ -1,0 +1,285 @@
+import type { Logger } from 'pino';
+import { BanyanError, toBanyanError } from '../core/errors.ts';
+import { heldGroup } from '../state/dead-letters.ts';
+import type { ExpiredLetter, ReverseLetter } from '../state/reverse-letters.ts';
+import type { ApplyOutcome, Intent } from './intent.ts';
+import { letterId, type ReverseParking } from './parking.ts';
+import type { Apply, ReversePipeline } from './pipeline.ts';
+import { countOutcome, type ReverseProgress } from './progress.ts';
+
+export interface LetterSelection {
+  /** Letters by id: their whole groups are redriven, since one letter can not overtake those before it. */
+  readonly ids?: readonly number[];
+  readonly group?: string;
+  readonly table?: string;
+  readonly all?: boolean;
+}
+
+/** What came of a redrive; the same as of the other direction. */
+export interface LetterReport {
+  /** Applied, or found to be done already. */
+  sent: number;
+  /** Of held tables: set aside under their own key now. */
+  parked: number;
+  /** No entry of `reverse.apply` takes them any more. */
+  withoutEvent: number;
+  readonly stopped: { readonly group: string; readonly letter: number | undefined; readonly reason: string }[];
+}
+
+export interface LettersOptions {
+  readonly parking: ReverseParking;
+  readonly pipeline: Pick<ReversePipeline, 'alone' | 'submit'>;
+  readonly read: (body: string) => readonly Intent[];
+  readonly apply: Apply;
+  /** Compiles the targets against the catalog as it is now. Throws where that can not be done. */
+  readonly reload: () => Promise<void>;
+  /** The row of an event has not come within its time. */
+  readonly onRowMissing: (intent: Intent) => Promise<void>;
+  readonly progress: ReverseProgress;
+  readonly log: Logger;
+}
+
+const PAGE = { rows: 50, bytes: 4_000_000 };
+/** Groups redriven at a time. */
+const CONCURRENCY = 8;
+/** Lanes whose waiting letters are tried in one round, and letters that may expire in it. */
+const LANES_PER_ROUND = 100;
+const EXPIRED_PER_ROUND = 100;
+
+/** Tries again what was set aside: what waits for something to come, by itself; what waits for a person, when one asks. */
+export class ReverseLetters {
+  readonly #options: LettersOptions;
+  readonly #retrying = new Set<string>();
+  #roundBegins = 0;
+
+  constructor(options: LettersOptions) {
+    this.#options = options;
+  }
+
+  /** To be called every second: ends what has waited too long, and tries the rest. */
+  async round(): Promise<void> {
+    const { parking } = this.#options;
+    if (parking.waitingLanes.size === 0) return;
+    for (const letter of await parking.store.expire(EXPIRED_PER_ROUND)) await this.#expired(letter);
+    const lanes = [...parking.waitingLanes].filter((lane) => !parking.isDead(lane));
+    const begin = this.#roundBegins >= lanes.length ? 0 : this.#roundBegins;
+    this.#roundBegins = begin + LANES_PER_ROUND;
+    await Promise.all(lanes.slice(begin, begin + LANES_PER_ROUND).map((lane) => this.retryWaiting(lane)));
+  }
+
+  /** Tries what of the lane waits for something to come. Never rejects. */
+  async retryWaiting(lane: string): Promise<void> {
+    const { parking, pipeline, log } = this.#options;
+    if (this.#retrying.has(lane) || parking.isDead(lane)) return;
+    this.#retrying.add(lane);
+    try {
+      await pipeline.alone({ lane }, async () => {
+        for (const letter of await parking.store.next(lane, { ...PAGE, waitingOnly: true })) {
+          // Not before something that waits for a person.
+          if (parking.isDead(lane)) return;
+          await this.#try(letter, { byOperator: false });
+        }
+        await parking.reconcile(lane);
+      });
+    } catch (error) {
+      const { kind, code, message } = toBanyanError(error, 'trying waiting events again');
+      log.debug({ kind, code }, message);
+    } finally {
+      this.#retrying.delete(lane);
+    }
+  }
+
+  /** To be called every minute: a held table may have been mended. */
+  async retryHeld(): Promise<void> {
+    for (const table of this.#options.parking.heldTables) await this.#redriveTable(table, emptyReport());
+  }
+
+  /** Applies letters again, in order within their group, read anew by today's configuration. */
+  async redrive(selection: LetterSelection): Promise<LetterReport> {
+    const { parking, log } = this.#options;
+    const report = emptyReport();
+    const { groups, loose } = await this.#select(selection);
+    const held = groups.filter((group) => group.startsWith('table:'));
+    for (const group of held) await this.#redriveTable(group.slice('table:'.length), report);
+    const lanes = groups.filter((group) => !held.includes(group));
+    const next = async (): Promise<void> => {
+      for (let lane = lanes.shift(); lane !== undefined; lane = lanes.shift()) await this.#redriveLane(lane, report);
+    };
+    await Promise.all(Array.from({ length: CONCURRENCY }, next));
+    for (const id of loose) await this.#redriveLoose(id, report);
+    log.info(
+      { ...report, stopped: report.stopped.length, held: parking.heldTables.size },
+      'redrive of reverse sync ended',
+    );
+    return report;
+  }
+
+  async discard(selection: Omit<LetterSelection, 'all'>): Promise<number> {
+    const { parking } = this.#options;
+    const discarded = await parking.store.discard(selection);
+    await parking.reconcileAll();
+    return discarded;
+  }
+
+  async #select(selection: LetterSelection): Promise<{ groups: string[]; loose: number[] }> {
+    const { parking } = this.#options;
+    if (selection.group !== undefined) return { groups: [selection.group], loose: [] };
+    const { ids, table } = selection;
+    if (ids === undefined && table === undefined && selection.all !== true)
+      throw new BanyanError('usage', 'say what to redrive: ids, a group, a table, or all');
+    const filter = { ...(ids === undefined ? {} : { ids }), ...(table === undefined ? {} : { table }) };
+    const [groups, loose] = await Promise.all([parking.store.groupsOf(filter), parking.store.looseOf(filter)]);
+    const held = [...parking.heldTables].filter((each) => selection.all === true || each === table).map(heldGroup);
+    return { groups: [...new Set([...held, ...groups])], loose };
+  }
+
+  async #redriveLane(lane: string, report: LetterReport): Promise<void> {
+    const { parking, pipeline } = this.#options;
+    await pipeline.alone({ lane }, async () => {
+      for (;;) {
+        const letters = await parking.store.next(lane, PAGE);
+        for (const letter of letters) {
+          const reason = await this.#try(letter, { byOperator: true, report });
+          if (reason === undefined) continue;
+          report.stopped.push({ group: lane, letter: letter.id, reason: reason.message });
+          await parking.reconcile(lane);
+          return;
+        }
+        if (letters.length === 0) break;
+      }
+      await parking.reconcile(lane);
+    });
+  }
+
+  /** The table is held until all of it is applied, or stands under its own keys. */
+  async #redriveTable(table: string, report: LetterReport): Promise<void> {
+    const { parking, pipeline, reload, log } = this.#options;
+    const group = heldGroup(table);
+    try {
+      await reload();
+    } catch (error) {
+      report.stopped.push({
+        group,
+        letter: undefined,
+        reason: toBanyanError(error, 'compiling reverse.apply').message,
+      });
+      return;
+    }
+    await pipeline.alone({ table }, async () => {
+      for (;;) {
+        const letters = await parking.store.next(group, PAGE);
+        for (const letter of letters) {
+          const lane = this.#intentOf(letter)?.lane;
+          if (lane !== undefined && parking.isDead(lane)) {
+            await parking.store.move(letter.id, lane);
+            report.parked += 1;
+            continue;
+          }
+          const reason = await this.#try(letter, { byOperator: false, report });
+          if (reason === undefined) continue;
+          if (lane !== undefined && (parking.isDead(lane) || parking.isWaiting(lane))) {
+            report.parked += 1;
+            continue;
+          }
+          report.stopped.push({ group, letter: letter.id, reason: reason.message });
+          return;
+        }
+        if (letters.length === 0) break;
+      }
+      await parking.reconcile(group);
+      log.info({ table }, 'the table is not held for reverse sync any more');
+    });
+  }
+
+  /** A letter from which no event could be read when it came. What it asks for now goes into the lanes behind what is there. */
+  async #redriveLoose(id: number, report: LetterReport): Promise<void> {
+    const { parking, pipeline, read } = this.#options;
+    const letter = await parking.store.get(id);
+    if (letter?.status !== 'parked') return;
+    let intents: readonly Intent[];
+    try {
+      intents = read(letter.event);
+    } catch (thrown) {
+      const error = toBanyanError(thrown, 'reading a letter');
+      await parking.store.setReason(id, error);
+      report.stopped.push({ group: `letter ${id}`, letter: id, reason: error.message });
+      return;
+    }
+    await Promise.all(intents.map((intent) => pipeline.submit(intent)));
+    await parking.store.markRedriven([id]);
+    report.sent += intents.length;
+    if (intents.length === 0) report.withoutEvent += 1;
+  }
+
+  /** Returns why it still can not be applied; then its letter says so. Throws where that is nobody's fault. */
+  async #try(
+    letter: ReverseLetter,
+    { byOperator, report }: { byOperator: boolean; report?: LetterReport },
+  ): Promise<BanyanError | undefined> {
+    const { parking, apply, progress } = this.#options;
+    let intent: Intent | undefined;
+    try {
+      intent = this.#intentOf(letter, { strict: true });
+    } catch (thrown) {
+      const error = toBanyanError(thrown, 'reading a letter');
+      await parking.store.setReason(letter.id, error);
+      return error;
+    }
+    if (intent === undefined) {
+      await parking.store.markRedriven([letter.id]);
+      if (report !== undefined) report.withoutEvent += 1;
+      return undefined;
+    }
+    const [outcome] = await apply([intent], { byOperator });
+    if (outcome === undefined) throw new TypeError('an event came back without an outcome');
+    if (outcome.status !== 'failed') {
+      await this.#applied(letter, outcome);
+      if (report !== undefined) report.sent += 1;
+      return undefined;
+    }
+    const { error } = outcome;
+    if (error.reaction === 'retry' || error.reaction === 'wait') throw error;
+    // `apply` has parked it again, which keeps its deadline, and tells its new reason.
+    parking.parked(intent, error);
+    progress.retried += 1;
+    return error;
+  }
+
+  async #applied(letter: ReverseLetter, outcome: ApplyOutcome): Promise<void> {
+    const { parking, progress, log } = this.#options;
+    await parking.store.markRedriven([letter.id]);
+    countOutcome(progress, outcome);
+    log.info({ letter: letter.id, table: letter.table, outcome: outcome.status }, 'parked event applied');
+  }
+
+  /** What the letter's event asks of its row today: the same target, or at least the same entry. Not strict: an event that can not be read asks nothing. */
+  #intentOf(letter: Pick<ReverseLetter, 'event' | 'eventId' | 'entry'>, { strict = false } = {}): Intent | undefined {
+    try {
+      const intents = this.#options.read(letter.event);
+      return (
+        intents.find((intent) => letterId(intent) === letter.eventId) ??
+        intents.find(({ target }) => target.entry === letter.entry)
+      );
+    } catch (error) {
+      if (strict) throw error;
+      return undefined;
+    }
+  }
+
+  async #expired(letter: ExpiredLetter): Promise<void> {
+    const { parking, onRowMissing, log } = this.#options;
+    const { id, table, kind, group } = letter;
+    if (group !== undefined) parking.expired(group);
+    log.warn(
+      { letter: id, table, kind },
+      'what a parked event waits for has not come in time: it waits for a person now',
+    );
+    if (kind !== 'row-missing') return;
+    const intent = this.#intentOf(letter);
+    if (intent !== undefined) await onRowMissing(intent);
+  }
+}
+
+function emptyReport(): LetterReport {
+  return { sent: 0, parked: 0, withoutEvent: 0, stopped: [] };
+}

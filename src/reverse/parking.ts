@@ -1,0 +1,229 @@
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import type { BanyanError, ErrorKind } from '../core/errors.ts';
+import { heldGroup } from '../state/dead-letters.ts';
+import type { NewReverseLetter, ReverseLetterStore } from '../state/reverse-letters.ts';
+import type { QueueMessage } from '../bus/queue.ts';
+import type { Intent } from './intent.ts';
+
+/** What may still come by itself: such a letter holds nothing up, and is tried again until its deadline. */
+const WAITING: ReadonlySet<ErrorKind> = new Set(['parent-missing', 'version-gap', 'row-missing']);
+
+const HELD = /^table:(.*)$/s;
+/** Of an id that comes from outside: enough to find it, too little to fill the log. */
+const LOGGED_ID_LENGTH = 200;
+
+export interface ParkingOptions {
+  readonly store: ReverseLetterStore;
+  /** `reverse.waitFor` */
+  readonly waitForMs: number;
+  readonly log: Logger;
+}
+
+/**
+ * What stands aside. Of a *dead* lane a letter waits for a person, and later events go behind it. Of a *waiting* lane something is to come by itself;
+ * later events are tried. All events of a *held* table are set aside. `dead_letter` says the same, so that a restart changes nothing: what is
+ * remembered here is only marked when it is durable there.
+ */
+export class ReverseParking {
+  readonly store: ReverseLetterStore;
+  readonly #waitForMs: number;
+  readonly #log: Logger;
+  readonly #dead = new Set<string>();
+  readonly #waiting = new Set<string>();
+  readonly #held = new Set<string>();
+  /** Intents that the transaction on its way has parked, if it commits. */
+  readonly #parkedIn = new WeakSet<Intent>();
+  #arrivals = 0;
+
+  private constructor({ store, waitForMs, log }: ParkingOptions) {
+    this.store = store;
+    this.#waitForMs = waitForMs;
+    this.#log = log;
+  }
+
+  static async load(options: ParkingOptions): Promise<ReverseParking> {
+    const parking = new ReverseParking(options);
+    const { dead, waiting } = await options.store.groups();
+    for (const group of dead) parking.#mark(group);
+    for (const group of waiting) parking.#waiting.add(group);
+    return parking;
+  }
+
+  /** Whether the event may not be tried: something before it stands aside. */
+  isBehind({ lane, target }: Intent): boolean {
+    return this.#dead.has(lane) || this.#held.has(tableOf(target.table));
+  }
+
+  isDead(lane: string): boolean {
+    return this.#dead.has(lane);
+  }
+
+  isWaiting(lane: string): boolean {
+    return this.#waiting.has(lane);
+  }
+
+  /** Lanes with something that is to come by itself. */
+  get waitingLanes(): ReadonlySet<string> {
+    return this.#waiting;
+  }
+
+  /** `schema.name` */
+  get heldTables(): ReadonlySet<string> {
+    return this.#held;
+  }
+
+  /** Sets the event aside in the transaction that tried it. Nothing is marked before `parked` is told that it has committed. */
+  async parkIn(client: pg.ClientBase, intent: Intent, error: BanyanError): Promise<void> {
+    if (await this.store.parkIn(client, this.#letter(intent, { error, behind: false }))) this.#parkedIn.add(intent);
+    else this.#parkedIn.delete(intent);
+  }
+
+  /** Whether a transaction set it aside of which nobody knows if it has committed. */
+  mayBeParked(intent: Intent): boolean {
+    return this.#parkedIn.has(intent);
+  }
+
+  /** The transaction of `parkIn` has committed. settled: the letter was redriven or discarded before, so that nothing waits. */
+  parked(intent: Intent, error: BanyanError): 'settled' | 'waiting' | 'dead' | 'held' {
+    if (!this.#parkedIn.delete(intent)) return 'settled';
+    return this.#markParked(intent, error);
+  }
+
+  /** Sets an event aside for which there is no transaction. Durable when it resolves. */
+  async parkAlone(intent: Intent, error: BanyanError): Promise<void> {
+    const letter = this.#letter(intent, { error, behind: false });
+    if ((await this.store.park([letter])) > 0) this.#markParked(intent, error);
+  }
+
+  /** Stores events behind what stands aside before them. Durable when it resolves. */
+  async parkBehind(intents: readonly Intent[]): Promise<void> {
+    await this.store.park(intents.map((intent) => this.#letter(intent, { error: undefined, behind: true })));
+  }
+
+  /** A message that no event could be read from. It holds nothing up. */
+  async parkMessage(
+    { id, body }: QueueMessage,
+    { error, place }: { error: BanyanError; place: string },
+  ): Promise<void> {
+    await this.store.park([
+      {
+        eventId: `message ${id}`,
+        entry: -1,
+        group: undefined,
+        table: place,
+        sequence: this.#sequence(undefined),
+        kind: error.kind,
+        code: error.code,
+        message: error.message,
+        behind: false,
+        waitForMs: undefined,
+        event: body,
+      },
+    ]);
+    this.#log.warn(
+      { message: id, kind: error.kind, code: error.code, remedy: error.remedy },
+      `message parked: ${error.message}`,
+    );
+  }
+
+  /** A letter of the lane has waited for too long. */
+  expired(group: string): void {
+    this.#mark(group);
+  }
+
+  /** Marks the group as `dead_letter` has it: after letters of it were settled, or nobody knows what became of a transaction. */
+  async reconcile(group: string): Promise<void> {
+    const { dead, waiting } = await this.store.lookAt(group);
+    if (waiting) this.#waiting.add(group);
+    else this.#waiting.delete(group);
+    if (dead) {
+      this.#mark(group);
+      return;
+    }
+    this.#dead.delete(group);
+    const table = HELD.exec(group)?.[1];
+    if (table !== undefined) this.#held.delete(table);
+  }
+
+  /** Everything that is marked, as `dead_letter` has it: after letters were discarded. */
+  async reconcileAll(): Promise<void> {
+    for (const group of new Set([...this.#dead, ...this.#waiting, ...[...this.#held].map(heldGroup)]))
+      await this.reconcile(group);
+  }
+
+  #markParked(intent: Intent, error: BanyanError): 'waiting' | 'dead' | 'held' {
+    const { lane, target, eventId } = intent;
+    const table = tableOf(target.table);
+    const { kind, code, message, remedy, reaction } = error;
+    const facts = { event: eventId.slice(0, LOGGED_ID_LENGTH), entry: target.entry, table, kind, code };
+    if (reaction === 'hold') {
+      if (!this.#held.has(table))
+        this.#log.error({ ...facts, remedy }, `${table} is held for reverse sync: ${message}`);
+      this.#held.add(table);
+      return 'held';
+    }
+    if (WAITING.has(kind)) {
+      this.#waiting.add(lane);
+      this.#log.info(facts, `event waits: ${message}`);
+      return 'waiting';
+    }
+    this.#dead.add(lane);
+    this.#log.warn({ ...facts, remedy }, `event parked: ${message}`);
+    return 'dead';
+  }
+
+  #mark(group: string): void {
+    const table = HELD.exec(group)?.[1];
+    if (table === undefined) this.#dead.add(group);
+    else this.#held.add(table);
+  }
+
+  #letter(intent: Intent, { error, behind }: { error: BanyanError | undefined; behind: boolean }): NewReverseLetter {
+    const { target, lane, version, body } = intent;
+    const table = tableOf(target.table);
+    // Behind a dead lane also where the table is held: the lane's letters are one order.
+    const isHeld = error === undefined ? this.#held.has(table) && !this.#dead.has(lane) : error.reaction === 'hold';
+    return {
+      eventId: letterId(intent),
+      entry: target.entry,
+      group: isHeld ? heldGroup(table) : lane,
+      table,
+      sequence: this.#sequence(version),
+      kind: error?.kind ?? (isHeld ? 'schema-drift' : 'row-refused'),
+      code: error?.code,
+      message: error?.message ?? (isHeld ? 'its table is held' : 'it waits behind an earlier event of its key'),
+      behind,
+      waitForMs: error !== undefined && WAITING.has(error.kind) ? this.#waitForMs : undefined,
+      event: body,
+    };
+  }
+
+  /** Sorts as text by version, then by arrival. Over a restart the clock goes on. */
+  #sequence(version: string | undefined): string {
+    this.#arrivals = Math.max(this.#arrivals + 1, Date.now() * 1_000);
+    return `${versionText(version)}-${String(this.#arrivals).padStart(17, '0')}`;
+  }
+}
+
+export function letterId({ producer, eventId, target }: Intent): string {
+  return `${producer} ${eventId} ${target.id}`;
+}
+
+export function tableOf({ schema, name }: { readonly schema: string; readonly name: string }): string {
+  return `${schema}.${name}`;
+}
+
+/** More digits than any version has that a person would give. */
+const DIGITS = 40;
+
+/** An integer as text that sorts like it: the sign first, and the digits of a negative one the other way round. Without a version: before all others. */
+function versionText(version: string | undefined): string {
+  if (version === undefined) return '0'.repeat(DIGITS + 1);
+  const digits = version
+    .replace(/^[-+]?0*/, '')
+    .padStart(DIGITS, '0')
+    .slice(-DIGITS);
+  if (!version.startsWith('-')) return `2${digits}`;
+  return `1${digits.replaceAll(/\d/g, (digit) => `${9 - Number(digit)}`)}`;
+}

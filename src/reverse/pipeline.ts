@@ -1,0 +1,303 @@
+import type { Logger } from 'pino';
+import { type BanyanError, toBanyanError } from '../core/errors.ts';
+import type { Problem } from '../core/status.ts';
+import { Condition } from '../flow/condition.ts';
+import { abortReason, backoffMs } from '../flow/supervise.ts';
+import type { Consumer } from './consumer.ts';
+import type { Delivery } from './delivery.ts';
+import type { ApplyOutcome, Intent } from './intent.ts';
+import { type ReverseParking, tableOf } from './parking.ts';
+import { countOutcome, type ReverseProgress } from './progress.ts';
+import { Trouble } from './trouble.ts';
+import { type EventJob, type Task, Work } from './work.ts';
+
+/** Several events in one transaction, an outcome each. Throws where the whole has to be done again: nothing was done then. */
+export type Apply = (
+  intents: readonly Intent[],
+  options?: { readonly byOperator?: boolean },
+) => Promise<readonly ApplyOutcome[]>;
+
+export interface PipelineOptions {
+  /** What the body of a message asks for. Throws a BanyanError of the reaction `park` where no event can be read from it. */
+  readonly read: (body: string) => readonly Intent[];
+  readonly apply: Apply;
+  readonly parking: ReverseParking;
+  readonly progress: ReverseProgress;
+  readonly concurrency: number;
+  /** What dead letters of no table are listed under. */
+  readonly place: string;
+  /** Nothing new is begun. */
+  readonly stop: AbortSignal;
+  readonly log: Logger;
+}
+
+/** Events in one transaction: enough to share its commit, few enough that a deadlock repeats little. */
+const MAX_BATCH = 10;
+const DATABASE = 'the legacy database';
+const RETRY = { baseMs: 50, maxMs: 15_000 };
+/** After so many deadlocks its events are applied one by one; after so many unknown failures an event is set aside. */
+const PATIENCE = 3;
+
+/** From messages to rows: reads, keeps each row's order, applies, and says when a message is done. */
+export class ReversePipeline {
+  readonly #options: PipelineOptions;
+  readonly #work: Work;
+  readonly #changed = new Condition();
+  /** With the database as a whole, and with single tables. */
+  readonly #troubles = new Map<string, Trouble>();
+  /** Deliveries that a worker has begun on. */
+  readonly #begun = new Set<Delivery>();
+  readonly #deliveryOf = new WeakMap<EventJob['onDone'], Delivery>();
+  #idle = 0;
+  #busy = 0;
+
+  /** An event of a lane was applied for which others wait; set by whoever tries those again. */
+  onSuccess: (lane: string) => void = () => undefined;
+
+  constructor(options: PipelineOptions) {
+    this.#options = options;
+    this.#work = new Work(() => this.#changed.changed());
+  }
+
+  /** Why nothing, or nothing of a table, is applied. */
+  get problem(): Problem | undefined {
+    for (const { problem } of this.#troubles.values()) if (problem !== undefined) return problem;
+    return undefined;
+  }
+
+  /** Events that workers are at. */
+  get inFlight(): number {
+    return this.#busy;
+  }
+
+  /** A message's turn has come. */
+  take(delivery: Delivery, consumer: Pick<Consumer, 'done'>): void {
+    const { read, progress, stop } = this.#options;
+    if (stop.aborted) return;
+    progress.received += 1;
+    let intents: readonly Intent[];
+    try {
+      intents = read(delivery.message.body);
+    } catch (thrown) {
+      const error = toBanyanError(thrown, 'reading a message');
+      progress.invalid += 1;
+      void this.#setAside(delivery, { error, consumer });
+      return;
+    }
+    if (intents.length === 0) {
+      progress.unmatched += 1;
+      consumer.done(delivery);
+      return;
+    }
+    let pending = intents.length;
+    const onDone = (): void => {
+      pending -= 1;
+      if (pending > 0) return;
+      this.#begun.delete(delivery);
+      consumer.done(delivery);
+    };
+    this.#deliveryOf.set(onDone, delivery);
+    for (const intent of intents) this.#work.addEvent(intent, onDone);
+  }
+
+  /** Something else to apply, in its lane. Resolves when it is applied or set aside; rejects when the pipeline stops before. */
+  submit(intent: Intent): Promise<void> {
+    return this.#unlessStopped(new Promise((resolve) => this.#work.addEvent(intent, resolve)));
+  }
+
+  /** Runs while nothing else of the lane or table is at work. Rejects when the pipeline stops before. */
+  alone<T>(place: { readonly lane: string } | { readonly table: string }, run: () => Promise<T>): Promise<T> {
+    return this.#unlessStopped(this.#work.alone(place, run));
+  }
+
+  /** Whether work on it has begun, and goes on. */
+  hasBegun(delivery: Delivery): boolean {
+    return this.#begun.has(delivery);
+  }
+
+  /** Works until it is stopped, and ends what has begun. */
+  async run(): Promise<void> {
+    const workers = Array.from({ length: this.#options.concurrency }, () => this.#worker());
+    await Promise.all(workers);
+  }
+
+  async #worker(): Promise<void> {
+    const { stop } = this.#options;
+    while (!stop.aborted) {
+      this.#idle += 1;
+      try {
+        await this.#changed.wait(() => this.#work.hasReady, stop);
+      } catch {
+        return;
+      } finally {
+        this.#idle -= 1;
+      }
+      const job = this.#work.take(MAX_BATCH, this.#idle + 1);
+      if (job === undefined) continue;
+      if (Array.isArray(job)) await this.#process(job);
+      else await this.#runTask(job);
+    }
+  }
+
+  /** `promise` itself goes on where it has begun. */
+  async #unlessStopped<T>(promise: Promise<T>): Promise<T> {
+    const { stop } = this.#options;
+    const stopped = Promise.withResolvers<never>();
+    const onStop = (): void => stopped.reject(abortReason(stop));
+    if (stop.aborted) onStop();
+    stop.addEventListener('abort', onStop, { once: true });
+    try {
+      return await Promise.race([promise, stopped.promise]);
+    } finally {
+      stop.removeEventListener('abort', onStop);
+    }
+  }
+
+  async #runTask(task: Task): Promise<void> {
+    await task.run();
+    this.#work.settle(task);
+  }
+
+  async #process(jobs: readonly EventJob[]): Promise<void> {
+    this.#busy += jobs.length;
+    for (const { onDone } of jobs) {
+      const delivery = this.#deliveryOf.get(onDone);
+      if (delivery !== undefined) this.#begun.add(delivery);
+    }
+    try {
+      const { parking } = this.#options;
+      const behind = jobs.filter(({ intent }) => parking.isBehind(intent));
+      const free = behind.length === 0 ? jobs : jobs.filter((job) => !behind.includes(job));
+      await this.#parkBehind(behind);
+      await this.#apply(free);
+    } finally {
+      this.#busy -= jobs.length;
+    }
+  }
+
+  async #parkBehind(jobs: readonly EventJob[]): Promise<void> {
+    if (jobs.length === 0) return;
+    const { parking, progress } = this.#options;
+    try {
+      await parking.parkBehind(jobs.map(({ intent }) => intent));
+    } catch (error) {
+      for (const job of jobs)
+        this.#later(job, { error: toBanyanError(error, 'setting events aside'), about: DATABASE });
+      return;
+    }
+    progress.parked += jobs.length;
+    for (const job of jobs) this.#done(job);
+  }
+
+  async #apply(jobs: readonly EventJob[]): Promise<void> {
+    if (jobs.length === 0) return;
+    let outcomes: readonly ApplyOutcome[];
+    try {
+      outcomes = await this.#options.apply(jobs.map(({ intent }) => intent));
+    } catch (thrown) {
+      await this.#failedTogether(jobs, toBanyanError(thrown, 'applying events'));
+      return;
+    }
+    this.#troubles.get(DATABASE)?.over();
+    for (const [index, job] of jobs.entries()) {
+      const outcome = outcomes[index];
+      if (outcome === undefined) throw new TypeError('an event came back without an outcome');
+      if (outcome.status === 'failed') this.#failed(job, outcome.error);
+      else await this.#succeeded(job, outcome);
+    }
+  }
+
+  async #succeeded(job: EventJob, outcome: ApplyOutcome): Promise<void> {
+    const { parking, progress } = this.#options;
+    const { intent } = job;
+    this.#troubles.get(tableOf(intent.target.table))?.over();
+    if (parking.mayBeParked(intent)) {
+      try {
+        await parking.reconcile(intent.lane);
+      } catch (error) {
+        this.#later(job, { error: toBanyanError(error, 'looking for what is set aside'), about: DATABASE });
+        return;
+      }
+    }
+    countOutcome(progress, outcome);
+    if (parking.isWaiting(intent.lane)) this.onSuccess(intent.lane);
+    this.#done(job);
+  }
+
+  /** Nothing of it is in the database, unless its letter. */
+  #failed(job: EventJob, error: BanyanError): void {
+    const { parking, progress } = this.#options;
+    if (error.reaction === 'retry' || error.reaction === 'wait') {
+      this.#later(job, { error, about: tableOf(job.intent.target.table) });
+      return;
+    }
+    const how = parking.parked(job.intent, error);
+    if (how === 'waiting') progress.waited += 1;
+    else if (how !== 'settled') progress.parked += 1;
+    this.#done(job);
+  }
+
+  /** Nothing was done, or nobody knows: a commit may have been lost on its way back. The inbox tells, when it is done again. */
+  async #failedTogether(jobs: readonly EventJob[], error: BanyanError): Promise<void> {
+    for (const job of jobs) {
+      const isDeadlock = error.code === '40001' || error.code === '40P01';
+      const isUnknown = error.reaction !== 'retry' && error.reaction !== 'wait';
+      if (isUnknown || (isDeadlock && job.attempts + 1 >= PATIENCE)) job.isAlone = true;
+      const [first] = jobs;
+      if (isUnknown && jobs.length === 1 && job === first && job.attempts >= PATIENCE) await this.#giveUp(job, error);
+      else this.#later(job, { error, about: DATABASE });
+    }
+  }
+
+  /** Something that we do not understand goes wrong with this event, and only its own lane shall wait for a person. */
+  async #giveUp(job: EventJob, error: BanyanError): Promise<void> {
+    try {
+      await this.#options.parking.parkAlone(job.intent, error);
+    } catch (thrown) {
+      this.#later(job, { error: toBanyanError(thrown, 'setting an event aside'), about: DATABASE });
+      return;
+    }
+    this.#options.progress.parked += 1;
+    this.#done(job);
+  }
+
+  #later(job: EventJob, { error, about }: { error: BanyanError; about: string }): void {
+    this.#options.progress.retried += 1;
+    this.#trouble(about).met(error, job.attempts);
+    const waitMs = Math.max(error.reaction === 'retry' ? 0 : 1_000, backoffMs(job.attempts, RETRY));
+    job.attempts += 1;
+    setTimeout(() => this.#work.again(job), waitMs).unref();
+  }
+
+  #trouble(about: string): Trouble {
+    let trouble = this.#troubles.get(about);
+    if (trouble === undefined) this.#troubles.set(about, (trouble = new Trouble(about, this.#options.log)));
+    return trouble;
+  }
+
+  #done(job: EventJob): void {
+    this.#work.settle(job);
+    job.onDone();
+  }
+
+  /** Until it is durable the message stays in hand. */
+  async #setAside(
+    delivery: Delivery,
+    { error, consumer }: { error: BanyanError; consumer: Pick<Consumer, 'done'> },
+    attempt = 0,
+  ): Promise<void> {
+    const { parking, progress, place } = this.#options;
+    try {
+      await parking.parkMessage(delivery.message, { error, place });
+      progress.parked += 1;
+      this.#troubles.get(DATABASE)?.over();
+      consumer.done(delivery);
+    } catch (thrown) {
+      this.#trouble(DATABASE).met(toBanyanError(thrown, 'setting a message aside'), attempt);
+      const again = () => {
+        if (!this.#options.stop.aborted) void this.#setAside(delivery, { error, consumer }, attempt + 1);
+      };
+      setTimeout(again, Math.max(100, backoffMs(attempt, RETRY))).unref();
+    }
+  }
+}

@@ -1,0 +1,302 @@
+import type pg from 'pg';
+import type { ErrorKind } from '../core/errors.ts';
+import { type DeadLetter, type DeadLetterRow, deadLetterColumns, deadLetterOf } from './dead-letter-row.ts';
+import type { DeadLetterFilter, DeadLetterListing } from './dead-letters.ts';
+import { queryState, queryStateIn, type StateScope } from './scope.ts';
+
+/** An event of the way back that is set aside. `message` never holds values, `event` does. */
+export interface NewReverseLetter {
+  /** Producer, event id and target, or the message's id where no event could be read. */
+  readonly eventId: string;
+  /** Index in `reverse.apply`; -1 where no entry is concerned. */
+  readonly entry: number;
+  /** The lane that it holds up, or `table:<name>`; undefined: nothing. */
+  readonly group: string | undefined;
+  readonly table: string;
+  readonly sequence: string;
+  readonly kind: ErrorKind;
+  readonly code: string | undefined;
+  readonly message: string;
+  /** Nothing is wrong with it: it waits behind an earlier one of its group. */
+  readonly behind: boolean;
+  /** It is tried again by itself for so long, and holds nothing up; undefined: it waits for a person. */
+  readonly waitForMs: number | undefined;
+  /** The body as it came, JSON or not. */
+  readonly event: string;
+}
+
+export interface ReverseLetter extends DeadLetter {
+  /** The body as it came. */
+  readonly event: string;
+  /** ISO 8601; undefined: it waits for a person. */
+  readonly waitsUntil: string | undefined;
+}
+
+/** A letter whose time to wait is over. */
+export type ExpiredLetter = Pick<ReverseLetter, 'id' | 'eventId' | 'entry' | 'group' | 'table' | 'kind' | 'event'>;
+
+export interface ReverseLetterStore {
+  /**
+   * Sets one aside in the caller's transaction. One that is there already gets the new reason, and keeps its deadline; what was redriven or discarded stays so.
+   * Returns whether it is parked now.
+   */
+  parkIn(client: pg.ClientBase, letter: NewReverseLetter): Promise<boolean>;
+  /** Sets letters aside in one statement; what is there already stays as it was. Returns how many of them are parked now. */
+  park(letters: readonly NewReverseLetter[]): Promise<number>;
+  /** Groups with letters that wait for a person, and groups with letters that wait for something to come. */
+  groups(): Promise<{ readonly dead: string[]; readonly waiting: string[] }>;
+  /** The same of one group. */
+  lookAt(group: string): Promise<{ readonly dead: boolean; readonly waiting: boolean }>;
+  /** The groups that a filter means; an empty one means all. */
+  groupsOf(filter: DeadLetterFilter): Promise<string[]>;
+  /** Letters without a group that a filter means. */
+  looseOf(filter: DeadLetterFilter): Promise<number[]>;
+  /** The first parked letters of a group, in order; only waiting ones, if so asked. At least one, then no more than so many bytes. */
+  next(
+    group: string,
+    page: { readonly rows: number; readonly bytes: number; readonly waitingOnly?: boolean },
+  ): Promise<ReverseLetter[]>;
+  /** Ends the waiting of up to `limit` letters whose deadline has passed: from now on they wait for a person. */
+  expire(limit: number): Promise<ExpiredLetter[]>;
+  setReason(
+    id: number,
+    reason: { readonly kind: ErrorKind; readonly code: string | undefined; readonly message: string },
+  ): Promise<void>;
+  /** It stands in this group from now on. */
+  move(id: number, group: string): Promise<void>;
+  /** They were applied. */
+  markRedriven(ids: readonly number[]): Promise<void>;
+  /** Gives parked letters up; returns how many. An empty filter means all. */
+  discard(filter: DeadLetterFilter): Promise<number>;
+  /** Newest first, without their payload. */
+  list(listing: DeadLetterListing): Promise<Omit<ReverseLetter, 'event' | 'change'>[]>;
+  get(id: number): Promise<ReverseLetter | undefined>;
+  /** parked: for a person. waiting: tried again by itself. */
+  counts(): Promise<{ readonly parked: number; readonly waiting: number; readonly groups: number }>;
+}
+
+const OURS = "connector = $1 and direction = 'reverse'";
+const PARKED = `${OURS} and status = 'parked'`;
+/** A filter of `$2` ids, `$3` table, `$4` group, each null where it does not matter. */
+const FILTER = `($2::bigint[] is null or id = any($2)) and ($3::text is null or table_name = $3)
+  and ($4::text is null or group_key = $4)`;
+const COLUMNS = `${deadLetterColumns}, waits_until`;
+
+type Row = DeadLetterRow & { waits_until: Date | null };
+
+export function reverseLetterStore(scope: StateScope): ReverseLetterStore {
+  const { connector } = scope;
+  return {
+    async parkIn(client, letter) {
+      const rows = await queryStateIn(client, scope, {
+        sql: PARK_ONE,
+        values: [connector, ...columns(scope, [letter])],
+      });
+      return rows.length > 0;
+    },
+
+    async park(letters) {
+      if (letters.length === 0) return 0;
+      return (await queryState(scope, PARK, [connector, ...columns(scope, letters)])).length;
+    },
+
+    async groups() {
+      const rows = await queryState<{ name: string; dead: boolean; waiting: boolean }>(
+        scope,
+        `select group_key as name, bool_or(waits_until is null) as dead, bool_or(waits_until is not null) as waiting
+         from {dead_letter} where ${PARKED} and group_key is not null group by group_key`,
+        [connector],
+      );
+      return {
+        dead: rows.filter(({ dead }) => dead).map(({ name }) => name),
+        waiting: rows.filter(({ waiting }) => waiting).map(({ name }) => name),
+      };
+    },
+
+    async lookAt(group) {
+      const [row] = await queryState<{ dead: boolean; waiting: boolean }>(
+        scope,
+        `select exists (select from {dead_letter} where ${PARKED} and group_key = $2 and waits_until is null) as dead,
+                exists (select from {dead_letter} where ${PARKED} and group_key = $2 and waits_until is not null) as waiting`,
+        [connector, group],
+      );
+      return { dead: row?.dead === true, waiting: row?.waiting === true };
+    },
+
+    async groupsOf(filter) {
+      const rows = await queryState<{ name: string }>(
+        scope,
+        `select distinct group_key as name from {dead_letter}
+         where ${PARKED} and ${FILTER} and group_key is not null order by name`,
+        [connector, ...filterValues(filter)],
+      );
+      return rows.map(({ name }) => name);
+    },
+
+    async looseOf(filter) {
+      const rows = await queryState<{ id: string }>(
+        scope,
+        `select id from {dead_letter} where ${PARKED} and ${FILTER} and group_key is null order by id`,
+        [connector, ...filterValues(filter)],
+      );
+      return rows.map(({ id }) => Number(id));
+    },
+
+    async next(group, { rows: limit, bytes, waitingOnly = false }) {
+      const rows = await queryState<Row>(scope, NEXT, [connector, group, waitingOnly, limit, bytes]);
+      return rows.map(letterOf);
+    },
+
+    async expire(limit) {
+      const rows = await queryState<Row>(
+        scope,
+        `update {dead_letter} set waits_until = null where id in (
+           select id from {dead_letter} where ${PARKED} and waits_until <= now() order by waits_until limit $2
+         ) returning ${COLUMNS}, event`,
+        [connector, limit],
+      );
+      return rows.map(letterOf);
+    },
+
+    async setReason(id, reason) {
+      await queryState(
+        scope,
+        `update {dead_letter} set kind = $3, code = $4, message = $5, behind = false where ${PARKED} and id = $2`,
+        [connector, id, reason.kind, reason.code ?? null, scope.storableText(reason.message)],
+      );
+    },
+
+    async move(id, group) {
+      await queryState(scope, `update {dead_letter} set group_key = $3 where ${PARKED} and id = $2`, [
+        connector,
+        id,
+        group,
+      ]);
+    },
+
+    async markRedriven(ids) {
+      await queryState(
+        scope,
+        `update {dead_letter} set status = 'redriven', settled_at = now() where ${PARKED} and id = any($2)`,
+        [connector, ids],
+      );
+    },
+
+    async discard(filter) {
+      const [row] = await queryState<{ discarded: string }>(
+        scope,
+        `with discarded as (
+           update {dead_letter} set status = 'discarded', settled_at = now() where ${PARKED} and ${FILTER} returning id
+         )
+         select count(*) as discarded from discarded`,
+        [connector, ...filterValues(filter)],
+      );
+      return Number(row?.discarded);
+    },
+
+    async list(listing) {
+      const rows = await queryState<Row>(
+        scope,
+        `select ${COLUMNS} from {dead_letter} where ${OURS} and ${FILTER}
+           and ($5::text is null or status = $5) and ($6::bigint is null or id < $6)
+         order by id desc limit $7`,
+        [connector, ...filterValues(listing), listing.status ?? null, listing.before ?? null, listing.limit ?? 100],
+      );
+      return rows.map((row) => {
+        const { event: _event, change: _change, ...letter } = letterOf(row);
+        return letter;
+      });
+    },
+
+    async get(id) {
+      const [row] = await queryState<Row>(
+        scope,
+        `select ${COLUMNS}, event from {dead_letter} where ${OURS} and id = $2`,
+        [connector, id],
+      );
+      return row && letterOf(row);
+    },
+
+    async counts() {
+      const [row] = await queryState<{ parked: string; waiting: string; groups: string }>(
+        scope,
+        `select count(*) filter (where waits_until is null) as parked, count(*) filter (where waits_until is not null) as waiting,
+                count(distinct group_key) filter (where waits_until is null) as groups
+         from {dead_letter} where ${PARKED}`,
+        [connector],
+      );
+      return { parked: Number(row?.parked), waiting: Number(row?.waiting), groups: Number(row?.groups) };
+    },
+  };
+}
+
+const INSERT = `
+  insert into {dead_letter} as known (
+    connector, direction, event_id, entry, group_key, table_name, sequence,
+    kind, code, message, behind, waits_until, event)
+  select $1, 'reverse', event_id, entry, group_key, table_name, sequence, kind, code, message, behind,
+    now() + wait_ms * interval '1 millisecond', event
+  from unnest($2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+    $10::boolean[], $11::float8[], $12::text[])
+    as letter(event_id, entry, group_key, table_name, sequence, kind, code, message, behind, wait_ms, event)
+  on conflict (connector, direction, event_id, entry) do update set`;
+
+/** What a held table's redrive could not apply holds its own lane from then on. A waiting letter that fails for another reason than something missing waits for a person; one that waits for a person goes on doing so. */
+const PARK_ONE = `${INSERT}
+    kind = excluded.kind, code = excluded.code, message = excluded.message, behind = false,
+    group_key = case when starts_with(known.group_key, 'table:') then excluded.group_key else known.group_key end,
+    waits_until = case
+      when excluded.waits_until is null then null
+      when starts_with(known.group_key, 'table:') then excluded.waits_until
+      else known.waits_until end
+  where known.status = 'parked' returning id`;
+
+/** The update changes nothing: it is there so that the row is returned. */
+const PARK = `${INSERT} entry = known.entry where known.status = 'parked' returning id`;
+
+/** The length of a text is known without reading it, so only what is returned is read. */
+const NEXT = `
+  with first as (
+    select id, sequence, octet_length(event) as bytes from {dead_letter}
+    where ${PARKED} and group_key = $2 and (not $3::boolean or waits_until is not null)
+    order by sequence, id limit $4
+  ), placed as (
+    select id, coalesce(sum(bytes) over (
+      order by sequence, id rows between unbounded preceding and 1 preceding), 0) as bytes_before
+    from first
+  )
+  select ${COLUMNS}, event from {dead_letter}
+  where id in (select id from placed where bytes_before < $5)
+  order by sequence, id`;
+
+function filterValues(filter: DeadLetterFilter): unknown[] {
+  return [filter.ids ?? null, filter.table ?? null, filter.group ?? null];
+}
+
+/** Arrays by column, in the order of INSERT. */
+function columns(scope: StateScope, letters: readonly NewReverseLetter[]): unknown[] {
+  const column = <Value>(value: (letter: NewReverseLetter) => Value | undefined) =>
+    letters.map((letter) => value(letter) ?? null);
+  return [
+    column((letter) => scope.storableJson(storable(letter.eventId))),
+    column((letter) => letter.entry),
+    column((letter) => letter.group),
+    column((letter) => letter.table),
+    column((letter) => letter.sequence),
+    column((letter) => letter.kind),
+    column((letter) => letter.code),
+    column((letter) => scope.storableText(letter.message)),
+    column((letter) => letter.behind),
+    column((letter) => letter.waitForMs),
+    column((letter) => scope.storableJson(storable(letter.event))),
+  ];
+}
+
+/** PostgreSQL's text holds anything but NUL, which is in no JSON; a body that is none may have it. */
+function storable(text: string): string {
+  return text.replaceAll('\0', '\uFFFD');
+}
+
+function letterOf(row: Row): ReverseLetter {
+  return { ...deadLetterOf(row), event: row.event ?? '', waitsUntil: row.waits_until?.toISOString() };
+}
