@@ -1,24 +1,13 @@
 import type pg from 'pg';
+import { castKey, castTo, type ChunkTable, keyNames } from './chunk-key.ts';
+import { type ChunkRange, endOfRange } from './chunk-range.ts';
 import { qualifiedName, quoteIdentifier } from './identifier.ts';
 import { Snapshot } from './snapshot-xids.ts';
 import { toDatabaseError } from './sqlstate.ts';
-import type { CatalogColumn } from './table.ts';
 import { fetchInto } from './wire-fetch.ts';
 import { WireRows } from './wire-rows.ts';
 
-/** What is read: a table, or a leaf of a partitioned one. */
-export interface ChunkTable {
-  readonly schema: string;
-  readonly name: string;
-  /** Its leaves are read with it. */
-  readonly partitioned?: boolean;
-  /** Cells come in this order. */
-  readonly columns: readonly string[];
-  /** Unique and not null, with an index: order and position. Empty: none, and the table is read in its physical order, by ctid. */
-  readonly key: readonly KeyColumn[];
-}
-
-export type KeyColumn = Pick<CatalogColumn, 'name' | 'typeName' | 'collation'>;
+export type { ChunkTable, KeyColumn } from './chunk-key.ts';
 
 export interface ChunkLimits {
   readonly rows: number;
@@ -30,7 +19,9 @@ export interface Chunk {
   readonly rows: WireRows;
   /** Of all values. */
   readonly bytes: number;
-  /** Key of the last row; undefined where nothing was read. */
+  /** Rows that were looked at: more than were read, where a condition does not take all. */
+  readonly lookedAt: number;
+  /** Key that the next chunk begins behind; undefined where nothing was looked at. */
   readonly last: readonly string[] | undefined;
   /** Nothing comes after. */
   readonly atEnd: boolean;
@@ -57,19 +48,16 @@ const MAX_FETCH = 5_000;
 export function readChunk(client: pg.ClientBase, table: ChunkTable, request: ChunkRequest): Promise<Chunk> {
   const { after, limits, where } = request;
   const byPosition = table.key.length === 0;
-  const names = table.key.map(({ name }) => quoteIdentifier(name)).join(', ');
-  const conditions = [
-    ...(where === undefined ? [] : [`(${where}\n)`]),
-    ...(after === undefined
-      ? []
-      : [byPosition ? 'ctid > $1::text::tid' : `(${names}) > (${table.key.map(castParameter).join(', ')})`]),
-  ];
   return read(client, table, {
-    conditions,
+    conditions: [
+      ...(where === undefined ? [] : [`(${where}\n)`]),
+      ...(after === undefined ? [] : [comparison(table, '>', 1)]),
+    ],
     values: after ?? [],
     // Sorting by ctid would sort the whole rest of the table: a scan by ranges of it comes in order already.
-    tail: byPosition ? `limit ${limits.rows}` : `order by ${names} limit ${limits.rows}`,
+    tail: byPosition ? `limit ${limits.rows}` : `order by ${keyNames(table)} limit ${limits.rows}`,
     limits,
+    range: where === undefined ? undefined : { after, rows: limits.rows },
   });
 }
 
@@ -81,7 +69,7 @@ export function readKeys(
   where: string | undefined,
 ): Promise<Chunk> {
   const names = table.key.map(({ name }) => quoteIdentifier(name));
-  const columns = table.key.map((column, index) => cast(`unnest($${index + 1}::text[])`, column));
+  const columns = table.key.map((column, index) => castTo(`unnest($${index + 1}::text[])`, column));
   return read(client, table, {
     conditions: [
       ...(where === undefined ? [] : [`(${where}\n)`]),
@@ -90,16 +78,15 @@ export function readKeys(
     values: table.key.map((_, index) => keys.map((key) => key[index])),
     tail: '',
     limits: { rows: Number.MAX_SAFE_INTEGER, bytes: Number.MAX_SAFE_INTEGER },
+    range: undefined,
   });
 }
 
-function castParameter(column: KeyColumn, index: number): string {
-  return cast(`$${index + 1}::text`, column);
-}
-
-/** With the column's collation: a domain's own would contradict it, and nothing could be compared. */
-function cast(text: string, { typeName, collation }: KeyColumn): string {
-  return `${text}::${typeName}${collation === undefined ? '' : ` collate ${collation}`}`;
+/** Rows before or behind the position in the parameters that begin with this number. */
+function comparison(table: ChunkTable, operator: '>' | '<=', first: number): string {
+  return table.key.length === 0
+    ? `ctid ${operator} $${first}::text::tid`
+    : `(${keyNames(table)}) ${operator} (${castKey(table, first)})`;
 }
 
 interface Selection {
@@ -107,13 +94,14 @@ interface Selection {
   readonly values: readonly unknown[];
   readonly tail: string;
   readonly limits: ChunkLimits;
+  /** Of the rows that a condition is asked about at a time; undefined: without one every row counts. */
+  readonly range: ChunkRange | undefined;
 }
 
 async function read(client: pg.ClientBase, table: ChunkTable, selection: Selection): Promise<Chunk> {
-  const { conditions, values, tail, limits } = selection;
+  const { values, tail, limits, range } = selection;
   const byPosition = table.key.length === 0;
   const columns = [...table.columns.map(quoteIdentifier), ...(byPosition ? ['ctid'] : [])].join(', ');
-  const where = conditions.length === 0 ? '' : ` where ${conditions.join(' and ')}`;
   const relation = `${table.partitioned === true ? '' : 'only '}${qualifiedName(table)}`;
   try {
     // The lock comes before the snapshot: a rewriting ALTER that is waited for between the two would leave an older snapshot an empty table.
@@ -124,18 +112,33 @@ async function read(client: pg.ClientBase, table: ChunkTable, selection: Selecti
     const { rows: facts } = await client.query<{ snapshot: string }>('select pg_current_snapshot()::text as snapshot');
     const snapshot = Snapshot.parse(facts[0]?.snapshot ?? '');
     if (byPosition) await client.query(IN_PHYSICAL_ORDER);
+    const end = range === undefined ? undefined : await endOfRange(client, table, range);
+    const conditions = [
+      ...selection.conditions,
+      ...(end === undefined ? [] : [comparison(table, '<=', values.length + 1)]),
+    ];
+    const where = conditions.length === 0 ? '' : ` where ${conditions.join(' and ')}`;
     // The condition is a person's SQL; the extended protocol takes one statement only.
     await client.query({
       text: `declare banyan_chunk no scroll cursor for select ${columns} from ${relation}${where} ${tail}`,
-      values: [...values],
+      values: [...values, ...(end ?? [])],
       queryMode: 'extended',
     } as pg.QueryConfig);
     const rows = new WireRows(table.columns.length);
     const { atEnd } = await fetchRows(client, rows, limits);
+    const isRangeOver = atEnd && end !== undefined;
     // Behind the cursor, whose lock keeps the file as it is.
     const filenode = byPosition ? await filenodeOf(client, table) : undefined;
     await client.query('commit');
-    return { snapshot, rows, bytes: rows.bytes, last: keyOf(rows, table), atEnd, filenode };
+    return {
+      snapshot,
+      rows,
+      bytes: rows.bytes,
+      lookedAt: isRangeOver ? (range?.rows ?? rows.length) : rows.length,
+      last: isRangeOver ? end : keyOf(rows, table),
+      atEnd: atEnd && !isRangeOver,
+      filenode,
+    };
   } catch (error) {
     await client.query('rollback').catch(() => undefined);
     throw toDatabaseError(error, `reading a chunk of ${table.schema}.${table.name}`);

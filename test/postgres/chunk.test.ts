@@ -66,6 +66,34 @@ for (const major of majors) {
         );
       });
 
+      test('is asked about so many rows at a time, and the next chunk begins behind them', async () => {
+        const limits = { ...wide, rows: 8 };
+        const ends: unknown[] = [];
+        for (let after: readonly string[] | undefined; ;) {
+          const chunk = await readChunk(client, table, { after, limits, where: 'id in (3, 29)' });
+          ends.push([chunk.rows.length, chunk.lookedAt, chunk.last, chunk.atEnd]);
+          if (chunk.atEnd) break;
+          after = chunk.last;
+        }
+        expect(ends).toEqual([
+          [1, 8, ['8'], false],
+          [0, 8, ['16'], false],
+          [0, 8, ['24'], false],
+          [1, 1, ['29'], true],
+        ]);
+      });
+
+      test('is asked about so many pages at a time where there is no key', async () => {
+        const heap = await made(client, 'heap', 'id int, body text');
+        await client.query(`insert into heap select n, repeat('x', 1000) from generate_series(1, 70) n`);
+        const limits = { ...wide, rows: 100 };
+        const where = 'id in (1, 7, 8, 70)';
+        const first = await readChunk(client, heap, { after: undefined, limits, where });
+        expect(first).toMatchObject({ lookedAt: 100, last: ['(2,0)'], atEnd: false });
+        expect(await readAll(client, heap, limits, where)).toHaveLength(4);
+        expect(await readAll(client, heap, limits, 'true')).toHaveLength(70);
+      });
+
       test.for([undefined, ['3']])('is one condition and no more, behind %s', async (after) => {
         const where = `true) order by id; commit; create table left_behind (id int); select from conditional where (true`;
         await expect(readChunk(client, table, { after, limits: wide, where })).rejects.toMatchObject({ code: '42601' });

@@ -85,7 +85,7 @@ class PartReader {
         cursor = chunk.last ?? cursor;
         await this.#options.advance({ part: this.#part.number, cursor, done: chunk.atEnd, rows });
         if (chunk.atEnd) return;
-        this.#adapt(chunk.rows.length, (performance.now() - started) / 1_000);
+        this.#adapt(chunk.lookedAt, (performance.now() - started) / 1_000);
       }
     } finally {
       await this.#drop(ahead);
