@@ -22,6 +22,8 @@ export interface PgType {
   readonly baseOid?: number;
   /** Of a composite, in the order of its text form; dropped attributes are not in it. */
   readonly fields?: readonly PgTypeField[];
+  /** Of an enum, in its order. */
+  readonly labels?: readonly string[];
   /** Of a range the type of its bounds, of a multirange its range. */
   readonly subtypeOid?: number;
   /**
@@ -95,6 +97,7 @@ interface TypeRow {
   readonly element: string;
   readonly base: string;
   readonly subtype: string;
+  readonly labels: string | null;
   readonly is_array: string;
   readonly json_cast: string;
 }
@@ -124,6 +127,7 @@ with row_types as materialized (
 select t.oid::text, n.nspname::text as schema, t.typname::text as name, t.typtype::text as kind,
   t.typdelim::text as delimiter, t.typcategory::text as category, t.typelem::text as element,
   t.typbasetype::text as base, coalesce(r.rngsubtype, m.rngtypid, 0)::text as subtype,
+  (select json_agg(e.enumlabel order by e.enumsortorder) from pg_catalog.pg_enum e where e.enumtypid = t.oid)::text as labels,
   (t.typelem <> 0 and t.typcategory = 'A' and t.typlen = -1 and t.typinput = 'pg_catalog.array_in'::regproc)::text as is_array,
   exists (
     select from pg_catalog.pg_cast c
@@ -154,6 +158,7 @@ function typeOfRow(row: TypeRow, fields: readonly FieldRow[]): PgType {
     ...(kind === 'array' ? { elementOid: Number(row.element) } : {}),
     ...(kind === 'domain' ? { baseOid: Number(row.base) } : {}),
     ...(kind === 'composite' ? { fields: fields.map(({ name, type }) => ({ name, typeOid: Number(type) })) } : {}),
+    ...(kind === 'enum' ? { labels: JSON.parse(row.labels ?? '[]') as string[] } : {}),
     ...(kind === 'range' || kind === 'multirange' ? { subtypeOid: Number(row.subtype) } : {}),
   };
 }
