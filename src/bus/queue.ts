@@ -4,6 +4,7 @@ import {
   DeleteMessageBatchCommand,
   GetQueueAttributesCommand,
   type Message,
+  type QueueAttributeName,
   ReceiveMessageCommand,
   SQSClient,
   type SQSClientConfig,
@@ -43,7 +44,12 @@ export interface QueueMessage {
 
 export interface QueueFacts {
   readonly isFifo: boolean;
+  readonly arn: string | undefined;
   readonly visibilityTimeoutSeconds: number;
+  /** How long it keeps a message that nobody deletes. */
+  readonly retentionSeconds: number;
+  /** After so many deliveries a message goes to a dead-letter queue; undefined: there is none. */
+  readonly maxReceives: number | undefined;
 }
 
 export interface MessageFailure extends MessageFault {
@@ -77,6 +83,7 @@ export const MAX_RECEIVE = 10;
 export const MAX_WAIT_SECONDS = 20;
 
 const MAX_BATCH = 10;
+const ATTRIBUTES: QueueAttributeName[] = ['QueueArn', 'VisibilityTimeout', 'MessageRetentionPeriod', 'RedrivePolicy'];
 const CONNECTION_TIMEOUT_MS = 3_000;
 const REQUEST_TIMEOUT_MS = 10_000;
 /** Deletions must never wait for the end of a long poll. */
@@ -143,13 +150,17 @@ export function createQueue(options: QueueOptions): Queue {
     async probe(signal) {
       try {
         const { Attributes: attributes } = await client.send(
-          new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: ['VisibilityTimeout', 'QueueArn'] }),
+          new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: ATTRIBUTES }),
           { abortSignal: signal },
         );
         return {
           // Standard queues do not have the attribute FifoQueue, and asking for it is an error in some places; the name must say it in any.
           isFifo: isFifoUrl(url),
+          arn: attributes?.QueueArn,
+          // The defaults of SQS.
           visibilityTimeoutSeconds: Number(attributes?.VisibilityTimeout ?? 30),
+          retentionSeconds: Number(attributes?.MessageRetentionPeriod ?? 345_600),
+          maxReceives: maxReceivesOf(attributes?.RedrivePolicy),
         };
       } catch (thrown) {
         if (signal.aborted) throw abortReason(signal);
@@ -158,6 +169,13 @@ export function createQueue(options: QueueOptions): Queue {
     },
     close: () => client.destroy(),
   };
+}
+
+/** JSON that says the dead-letter queue, and the number as a number or as text. */
+function maxReceivesOf(redrivePolicy: string | undefined): number | undefined {
+  if (redrivePolicy === undefined || redrivePolicy === '') return undefined;
+  const { maxReceiveCount } = JSON.parse(redrivePolicy) as { readonly maxReceiveCount?: number | string };
+  return maxReceiveCount === undefined ? undefined : Number(maxReceiveCount);
 }
 
 /** One of the batch calls, ten messages at a time; a call that failed as a whole failed for each of its messages. */

@@ -36,7 +36,6 @@ export async function neededRights(client: pg.ClientBase, targets: readonly Writ
 
 function rightsOf(targets: readonly Writes[]): TableRights {
   const [{ table }] = targets as [Writes];
-  const names = (columns: readonly { readonly name: string }[]) => columns.map(({ name }) => name);
   const inserts = targets.filter(({ operation }) => operation === 'insert' || operation === 'upsert');
   // An insert whose row is there already updates it, where the new system wins.
   const updated = inTableOrder(
@@ -62,8 +61,8 @@ function rightsOf(targets: readonly Writes[]): TableRights {
   };
 }
 
-function inTableOrder(table: Writes['table'], names: readonly string[]): string[] {
-  return table.columns.map(({ name }) => name).filter((name) => names.includes(name));
+function inTableOrder(table: Writes['table'], some: readonly string[]): string[] {
+  return names(table.columns).filter((name) => some.includes(name));
 }
 
 /** A serial column that an insert leaves to its default: whoever inserts needs its sequence. Identity columns need nothing. */
@@ -163,11 +162,10 @@ export function grantStatements({ schemas, tables, sequences }: Rights, role: st
 
 /** As GRANT takes them. */
 export function privilegesOf(table: TableRights): string[] {
-  const columns = (names: readonly string[]) => `(${names.map(quoteIdentifier).join(', ')})`;
   return [
     ...(table.select ? ['select'] : []),
-    ...(table.insert.length > 0 ? [`insert ${columns(table.insert)}`] : []),
-    ...(table.update.length > 0 ? [`update ${columns(table.update)}`] : []),
+    ...(table.insert.length > 0 ? [`insert ${columnList(table.insert)}`] : []),
+    ...(table.update.length > 0 ? [`update ${columnList(table.update)}`] : []),
     ...(table.delete ? ['delete'] : []),
   ];
 }
@@ -175,4 +173,12 @@ export function privilegesOf(table: TableRights): string[] {
 function byName(one: QualifiedName, other: QualifiedName): number {
   const [first, second] = [qualifiedName(one), qualifiedName(other)];
   return first < second ? -1 : first > second ? 1 : 0;
+}
+
+function columnList(names: readonly string[]): string {
+  return `(${names.map(quoteIdentifier).join(', ')})`;
+}
+
+function names(columns: readonly { readonly name: string }[]): string[] {
+  return columns.map(({ name }) => name);
 }

@@ -23,37 +23,34 @@ export async function surroundingFindings(
 
 async function rightFindings(client: pg.ClientBase, targets: readonly Written[], role: string): Promise<Finding[]> {
   const missing = await missingRights(client, await neededRights(client, targets));
-  const finding = (subject: string, message: string, remedies: readonly string[]): Finding => ({
-    code: 'REVERSE_NOT_PRIVILEGED',
-    severity: 'error',
-    subject,
-    message,
-    remedy: remedies.join('\n'),
-  });
   const none = { schemas: [], tables: [], sequences: [] };
   return [
     ...missing.tables.map((table) =>
-      finding(
+      notPrivileged(
         displayName(table),
         `role ${role} may not write events into ${displayName(table)}: it lacks ${privilegesOf(table).join(', ')}`,
         grantStatements({ ...none, tables: [table] }, role),
       ),
     ),
     ...missing.schemas.map((schema) =>
-      finding(
+      notPrivileged(
         `schema ${schema}`,
         `role ${role} may not use schema ${schema}, which tables or types of reverse.apply are in`,
         grantStatements({ ...none, schemas: [schema] }, role),
       ),
     ),
     ...missing.sequences.map((sequence) =>
-      finding(
+      notPrivileged(
         displayName(sequence),
         `role ${role} may not use sequence ${displayName(sequence)}, the default of a column that inserts leave out`,
         grantStatements({ ...none, sequences: [sequence] }, role),
       ),
     ),
   ];
+}
+
+function notPrivileged(subject: string, message: string, remedies: readonly string[]): Finding {
+  return { code: 'REVERSE_NOT_PRIVILEGED', severity: 'error', subject, message, remedy: remedies.join('\n') };
 }
 
 async function sessionFindings(client: pg.ClientBase, role: string): Promise<Finding[]> {

@@ -39,13 +39,20 @@ async function open(name: string, setup: string): Promise<Place> {
     async target(table, operation, { key, set = [] }) {
       const { rows } = await owner.query<{ oid: number }>('select $1::regclass::oid::int8::float8 as oid', [table]);
       const [loaded] = await loadTables(owner, [rows[0]?.oid ?? 0]);
-      const named = (names: readonly string[]) => names.map((each) => ({ name: each }));
       return { entry: 0, table: loaded as CatalogTable, operation, key: named(key), set: named(set) };
     },
     async [Symbol.asyncDispose]() {
       await Promise.all([owner.end(), role.end()]);
     },
   };
+}
+
+function named(names: readonly string[]): { readonly name: string }[] {
+  return names.map((name) => ({ name }));
+}
+
+function codes(findings: readonly Finding[]): string[] {
+  return findings.map(({ code }) => code);
 }
 
 async function granted(place: Place, targets: readonly Writes[]): Promise<string[]> {
@@ -152,9 +159,8 @@ describe('what the connected role lacks', () => {
       await place.target('shop.orders', 'delete', { key: ['id'] }),
     ];
     const found = await surroundingFindings(role, targets, roleName);
-    expect(found.map(({ code, severity }) => [code, severity])).toEqual(
-      Array(3).fill(['REVERSE_NOT_PRIVILEGED', 'error']),
-    );
+    expect(new Set(codes(found))).toEqual(new Set(['REVERSE_NOT_PRIVILEGED']));
+    expect(found.every(({ severity }) => severity === 'error')).toBe(true);
     expect(found.map(({ remedy }) => remedy)).toEqual([
       'grant select, insert ("id", "status"), update ("status"), delete on "shop"."orders" to "lacking worker";',
       'grant usage on schema "shop" to "lacking worker";',
@@ -203,8 +209,6 @@ describe('what the connected role lacks', () => {
 });
 
 describe('what stands around the writes', () => {
-  const codes = (findings: readonly Finding[]) => findings.map(({ code }) => code);
-
   test('triggers that fire for the events are told with what comes of them', async () => {
     await using place = await open(
       'triggers',

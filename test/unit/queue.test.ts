@@ -47,9 +47,15 @@ const POLL = { max: 10, waitSeconds: 0, visibilitySeconds: 30 };
 
 describe('a queue of the embedded bus', () => {
   test('gives messages with what SQS says of them, and takes them back deleted', async () => {
-    const { bus, url } = await startBus({ VisibilityTimeout: '45' });
+    const { bus, url } = await startBus({ VisibilityTimeout: '45', MessageRetentionPeriod: '3600' });
     const queue = connect(url);
-    expect(await queue.probe(never)).toEqual({ isFifo: false, visibilityTimeoutSeconds: 45 });
+    expect(await queue.probe(never)).toEqual({
+      isFifo: false,
+      arn: expect.stringMatching(/^arn:aws:sqs:[^:]*:000000000000:back$/) as string,
+      visibilityTimeoutSeconds: 45,
+      retentionSeconds: 3_600,
+      maxReceives: undefined,
+    });
     const before = Date.now();
     for (let n = 0; n < 12; n += 1) await bus.invokeQueues('SendMessage', { QueueUrl: url, MessageBody: `body ${n}` });
     const got: QueueMessage[] = [];
