@@ -154,7 +154,8 @@ function identityOf(letter: string): ReplicaIdentity {
   return IDENTITIES[letter] ?? 'nothing';
 }
 
-async function listRelations(client: pg.ClientBase | pg.Pool): Promise<readonly RelationName[]> {
+/** Everything that has a table-like name, but for the server's own. */
+export async function listRelations(client: pg.ClientBase | pg.Pool): Promise<readonly RelationName[]> {
   const { rows } = await client.query<RelationName & { root: string | null }>(
     `select c.oid::int8::float8 as oid, n.nspname::text as schema, c.relname::text as name,
             c.relkind::text as kind, c.relpersistence::text as persistence,

@@ -1,0 +1,92 @@
+import type pg from 'pg';
+import { listRelations, loadTables } from '../postgres/catalog.ts';
+import type { RelationName } from '../postgres/catalog-match.ts';
+import { toDatabaseError } from '../postgres/sqlstate.ts';
+import type { CatalogTable } from '../postgres/table.ts';
+import { TypeCatalog } from '../postgres/type-catalog.ts';
+
+/** What the catalog says of the tables that reverse sync may write. */
+export interface TargetFacts {
+  readonly relations: readonly RelationName[];
+  readonly tables: ReadonlyMap<number, CatalogTable>;
+  /** By table: the columns of each index that keeps rows apart at once and everywhere. */
+  readonly uniqueKeys: ReadonlyMap<number, readonly (readonly string[])[]>;
+  /** By table: columns that are GENERATED ALWAYS AS IDENTITY. */
+  readonly identities: ReadonlyMap<number, readonly string[]>;
+  readonly types: TypeCatalog;
+  /** Base types that have an equality of their own. */
+  readonly comparable: ReadonlySet<number>;
+  /** By type: its name without a modifier, as a cast takes it. */
+  readonly castTypes: ReadonlyMap<number, string>;
+}
+
+export async function loadTargetFacts(
+  client: pg.ClientBase | pg.Pool,
+  isWanted: (relation: RelationName) => boolean,
+): Promise<TargetFacts> {
+  try {
+    const relations = await listRelations(client);
+    const oids = relations.filter(isWanted).map((relation) => relation.oid);
+    const tables = await loadTables(client, oids);
+    const keys = await client.query<{ oid: number; columns: readonly string[] }>(UNIQUE_KEYS, [oids]);
+    const identities = await client.query<{ oid: number; name: string }>(IDENTITIES, [oids]);
+    const comparable = await client.query<{ oid: number }>(COMPARABLE);
+    const castTypes = await client.query<{ oid: number; name: string }>(CAST_TYPES);
+    return {
+      relations,
+      tables: new Map(tables.map((table) => [table.oid, table])),
+      uniqueKeys: valuesByOid(keys.rows, ({ columns }) => columns),
+      identities: valuesByOid(identities.rows, ({ name }) => name),
+      types: await TypeCatalog.load(client),
+      comparable: new Set(comparable.rows.map(({ oid }) => oid)),
+      castTypes: new Map(castTypes.rows.map(({ oid, name }) => [oid, name])),
+    };
+  } catch (error) {
+    throw toDatabaseError(error, 'reading the catalog for reverse sync');
+  }
+}
+
+function valuesByOid<Row extends { readonly oid: number }, Value>(
+  rows: readonly Row[],
+  valueOf: (row: Row) => Value,
+): ReadonlyMap<number, readonly Value[]> {
+  return new Map(
+    Array.from(
+      Map.groupBy(rows, ({ oid }) => oid),
+      ([oid, group]) => [oid, group.map(valueOf)],
+    ),
+  );
+}
+
+/** Not those of deferrable constraints, of a part of the rows, or over expressions: they do not keep two rows apart at every moment. */
+const UNIQUE_KEYS = `
+  select i.indrelid::int8::float8 as oid,
+    (select json_agg(a.attname order by k.position)
+     from unnest(i.indkey::int2[]) with ordinality as k(attnum, position)
+     join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+     where k.position <= i.indnkeyatts) as columns
+  from pg_catalog.pg_index i
+  where i.indrelid = any ($1::oid[]) and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null
+    and 0 <> all (i.indkey::int2[])`;
+
+const IDENTITIES = `
+  select attrelid::int8::float8 as oid, attname::text as name
+  from pg_catalog.pg_attribute
+  where attrelid = any ($1::oid[]) and attidentity = 'a' and not attisdropped`;
+
+/** By the operator class that sorting and hashing take, also through the type that it counts as (varchar is text). */
+const COMPARABLE = `
+  select t.oid::int8::float8 as oid
+  from pg_catalog.pg_type t
+  where t.typtype = 'b' and exists (
+    select from pg_catalog.pg_opclass c join pg_catalog.pg_am m on m.oid = c.opcmethod
+    where m.amname in ('btree', 'hash') and c.opcdefault and (c.opcintype = t.oid or exists (
+      select from pg_catalog.pg_cast k
+      where k.castsource = t.oid and k.casttarget = c.opcintype and k.castmethod = 'b' and k.castcontext = 'i')))`;
+
+/** The server's own types as it calls them (\`bpchar\`, never \`character\`, which is one character); others with their schema, whatever the search path is. */
+const CAST_TYPES = `
+  select t.oid::int8::float8 as oid,
+    case when n.nspname = 'pg_catalog' then pg_catalog.format_type(t.oid, -1)
+      else pg_catalog.format('%I.%I', n.nspname, t.typname) end as name
+  from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace`;
