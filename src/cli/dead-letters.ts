@@ -1,9 +1,25 @@
 import { BanyanError } from '../core/errors.ts';
-import type { DeadLetter } from '../state/dead-letters.ts';
 import type { State } from '../state/state.ts';
 import { type CommandContext, ExitCode, loadFor } from './context.ts';
+import {
+  countLetters,
+  type Direction,
+  findLetter,
+  type Letter,
+  type LetterCounts,
+  type ListedLetter,
+  listLetters,
+} from './letters.ts';
 import { count, indent, type Output, table } from './output.ts';
-import { type ChosenLetters, chosen, filterOf, requester, type Selection } from './selection.ts';
+import {
+  argumentsOf,
+  type ChosenLetters,
+  chosen,
+  directionsOf,
+  filterOf,
+  requester,
+  type Selection,
+} from './selection.ts';
 import { withState } from './with-state.ts';
 
 export interface ListOptions extends Selection {
@@ -14,50 +30,69 @@ export interface ListOptions extends Selection {
 export async function listDeadLetters(options: ListOptions, context: CommandContext): Promise<ExitCode> {
   const { output } = context;
   const { config } = await loadFor(context);
-  await withState(config, async ({ deadLetters }) => {
-    const letters = await deadLetters.list({
-      ...(options.table === undefined ? {} : { table: options.table }),
-      ...(options.group === undefined ? {} : { group: options.group }),
-      ...(options.all ? {} : { status: 'parked' as const }),
-      limit: options.limit,
-    });
-    const counts = await deadLetters.counts();
+  const directions = directionsOf(options);
+  await withState(config, async (state) => {
+    const { table: name, group, all, limit } = options;
+    const listing = {
+      ...(name === undefined ? {} : { table: name }),
+      ...(group === undefined ? {} : { group }),
+      ...(all ? {} : { status: 'parked' as const }),
+      limit,
+    };
+    const letters = await listLetters(state, listing, directions);
+    const counts = await countLetters(state, directions);
     if (output.json) output.value({ ...counts, letters });
-    else printList(letters, { counts, output, withStatus: options.all });
+    else printList(letters, { counts, output, withStatus: all });
   });
   return ExitCode.ok;
 }
 
 function printList(
-  letters: readonly Omit<DeadLetter, 'event' | 'change'>[],
-  about: { counts: { readonly parked: number; readonly groups: number }; output: Output; withStatus: boolean },
+  letters: readonly ListedLetter[],
+  about: { readonly counts: LetterCounts; readonly output: Output; readonly withStatus: boolean },
 ): void {
   const { counts, output, withStatus } = about;
+  const { parked, groups, waiting } = counts;
   if (letters.length === 0) {
-    output.line(`${output.paint('green', '✓')} nothing is parked${counts.parked > 0 ? ' that was asked for' : ''}`);
+    const isFiltered = parked + waiting > 0;
+    output.line(`${output.paint('green', '✓')} nothing is parked${isFiltered ? ' that was asked for' : ''}`);
   } else {
     const rows = letters.map((letter) => [
       `${letter.id}`,
-      letter.parkedAt.slice(0, 19).replace('T', ' '),
+      minutes(letter.parkedAt),
+      letter.direction,
       ...(withStatus ? [letter.status] : []),
       letter.table,
       letter.group ?? '-',
       letter.behind ? 'waits behind' : letter.kind,
-      letter.behind ? '' : letter.message,
+      letter.behind ? '' : [...waits(letter), letter.message].join(': '),
     ]);
-    const head = ['ID', 'PARKED AT (UTC)', ...(withStatus ? ['STATUS'] : []), 'TABLE', 'GROUP', 'WHY', ''];
+    const status = withStatus ? ['STATUS'] : [];
+    const head = ['ID', 'PARKED AT (UTC)', 'DIRECTION', ...status, 'TABLE', 'GROUP', 'WHY', ''];
     for (const line of table([head, ...rows])) output.line(line);
   }
-  if (counts.parked > 0) {
-    output.note(`${count(counts.parked, 'letter')} parked in ${count(counts.groups, 'group')}`);
+  if (parked > 0) output.note(`${count(parked, 'letter')} parked in ${count(groups, 'group')}`);
+  if (waiting > 0) {
+    output.note(
+      `${count(waiting, 'event waits', 'events wait')} for something to come, and ${waiting === 1 ? 'is' : 'are'} tried again by the worker`,
+    );
   }
 }
 
-/** One letter, with what it holds. Masks and exclusions were applied before it was stored. */
+/** Empty: it waits for a person, or for nothing any more. */
+function waits({ status, waitsUntil }: ListedLetter): string[] {
+  return status === 'parked' && waitsUntil !== undefined ? [`waits until ${minutes(waitsUntil)}`] : [];
+}
+
+function minutes(time: string): string {
+  return time.slice(0, 19).replace('T', ' ');
+}
+
+/** One letter, with what it holds. Masks and exclusions were applied before a change was stored; an event of the new system is kept as it came. */
 export async function showDeadLetter(id: number, context: CommandContext): Promise<ExitCode> {
   const { output } = context;
   const { config } = await loadFor(context);
-  const letter = await withState(config, ({ deadLetters }) => deadLetters.get(id));
+  const letter = await withState(config, (state) => findLetter(state, id));
   if (letter === undefined) {
     throw new BanyanError('usage', `there is no dead letter ${id} of connector ${config.name}`, {
       remedy: '`banyan dead-letters list --all` shows which there are',
@@ -67,26 +102,7 @@ export async function showDeadLetter(id: number, context: CommandContext): Promi
     output.value({ ...letter, event: parsed(letter.event), change: parsed(letter.change) });
     return ExitCode.ok;
   }
-  const facts = [
-    ['status', letter.settledAt === undefined ? letter.status : `${letter.status} at ${letter.settledAt}`],
-    ['parked', letter.parkedAt],
-    ['table', letter.table],
-    [
-      'group',
-      [letter.group ?? '-', ...(letter.previousGroup === undefined ? [] : [`(was ${letter.previousGroup})`])].join(' '),
-    ],
-    ['entry', letter.entry < 0 ? '-' : `capture[${letter.entry}]`],
-    ['event', letter.eventId],
-    ['sequence', letter.sequence],
-    [
-      'why',
-      letter.behind
-        ? 'waits behind an earlier one of its group'
-        : [letter.kind, letter.code].filter((part) => part !== undefined).join(' '),
-    ],
-    ...(letter.behind ? [] : [['', letter.message]]),
-  ];
-  for (const line of table(facts)) output.line(line);
+  for (const line of table(factsOf(letter))) output.line(line);
   for (const [title, text] of [
     ['event', letter.event],
     ['change', letter.change],
@@ -100,8 +116,33 @@ export async function showDeadLetter(id: number, context: CommandContext): Promi
   return ExitCode.ok;
 }
 
+function factsOf(letter: Letter): string[][] {
+  const entries = letter.direction === 'forward' ? 'capture' : 'reverse.apply';
+  const previous = letter.previousGroup === undefined ? [] : [`(was ${letter.previousGroup})`];
+  const reason = [letter.kind, letter.code].filter((part) => part !== undefined).join(' ');
+  return [
+    ['direction', letter.direction],
+    ['status', letter.settledAt === undefined ? letter.status : `${letter.status} at ${letter.settledAt}`],
+    ...waits(letter).map((text) => ['', `${text} (UTC), tried again until then`]),
+    ['parked', letter.parkedAt],
+    ['table', letter.table],
+    ['group', [letter.group ?? '-', ...previous].join(' ')],
+    ['entry', letter.entry < 0 ? '-' : `${entries}[${letter.entry}]`],
+    ['event', letter.eventId],
+    ['sequence', letter.sequence],
+    ['why', letter.behind ? 'waits behind an earlier one of its group' : reason],
+    ...(letter.behind ? [] : [['', letter.message]]),
+  ];
+}
+
+/** A body of the queue need not be JSON: then its text. */
 function parsed(text: string | undefined): unknown {
-  return text === undefined ? undefined : JSON.parse(text);
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
 }
 
 /** How long a running worker may take to see the request: it looks once a second. */
@@ -118,7 +159,8 @@ export async function discardDeadLetters(
   const letters = chosen(options);
   const { config } = await loadFor(context);
   return withState(config, async (state) => {
-    const found = await state.deadLetters.list({ ...filterOf(letters), status: 'parked', limit: COUNTED });
+    const listing = { ...filterOf(letters), status: 'parked' as const, limit: COUNTED };
+    const found = await listLetters(state, listing, directionsOf(options));
     if (found.length === 0) {
       if (output.json) output.value({ discarded: 0 });
       else output.line('nothing of that is parked');
@@ -126,9 +168,16 @@ export async function discardDeadLetters(
     }
     if (!options.yes)
       throw new BanyanError('usage', loss(found), {
-        remedy: 'add --yes to do it; to send them again instead: `banyan dead-letters redrive`',
+        remedy: 'add --yes to do it; to send or apply them again instead: `banyan dead-letters redrive`',
       });
-    const discarded = await discard(letters, state);
+    let discarded = 0;
+    for (const direction of new Set(found.map((letter) => letter.direction))) {
+      discarded += await discard(letters, {
+        state,
+        direction,
+        hasWorker: direction === 'forward' || config.reverse !== undefined,
+      });
+    }
     if (output.json) output.value({ discarded });
     else output.line(`${output.paint('green', '✓')} discarded ${count(discarded, 'letter')}`);
     if (letters.ids !== undefined) output.note('what waits behind them stays parked until it is redriven');
@@ -136,22 +185,36 @@ export async function discardDeadLetters(
   });
 }
 
-function loss(letters: readonly Omit<DeadLetter, 'event' | 'change'>[]): string {
-  const tables = Map.groupBy(letters, (letter) => letter.table);
-  const parts = [...tables].map(([name, of]) => `${of.length.toLocaleString('en-US')} of ${name}`);
+function loss(letters: readonly ListedLetter[]): string {
+  const tables = [...Map.groupBy(letters, (letter) => letter.table)];
+  const parts = tables.map(([name, of]) => `${of.length.toLocaleString('en-US')} of ${name}`).join(', ');
+  const back = letters.filter(({ direction }) => direction === 'reverse').length;
+  const what = back === 0 ? 'parked change' : back === letters.length ? 'parked event' : 'parked letter';
+  const whom = back === letters.length ? 'the legacy tables never get them' : 'no consumer ever learns of them';
   const more = letters.length === COUNTED ? 'at least ' : '';
-  return `${more}${count(letters.length, 'parked change')} would be lost for good (${parts.join(', ')}): no consumer ever learns of them`;
+  return `${more}${count(letters.length, what)} would be lost for good (${parts}): ${whom}`;
 }
 
-async function discard(letters: ChosenLetters, state: State): Promise<number> {
-  const { requests, deadLetters } = state;
-  const id = await requests.insert({ command: 'discard', arguments: { ...letters }, requestedBy: requester() });
+async function discard(
+  letters: ChosenLetters,
+  about: { readonly state: State; readonly direction: Direction; readonly hasWorker: boolean },
+): Promise<number> {
+  const { state, direction, hasWorker } = about;
+  const { requests } = state;
+  const byHand = () => (direction === 'forward' ? state.deadLetters : state.reverseLetters).discard(filterOf(letters));
+  // Without `reverse` no worker knows of these any more.
+  if (!hasWorker) return byHand();
+  const id = await requests.insert({
+    command: 'discard',
+    arguments: argumentsOf(letters, direction),
+    requestedBy: requester(),
+  });
   const outcome = await requests.await(id, { timeoutMs: WORKER_TAKES_MS, signal: new AbortController().signal });
   switch (outcome.status) {
     case 'finished':
       return (outcome.result as { readonly discarded: number }).discarded;
     case 'unclaimed':
-      return deadLetters.discard(filterOf(letters));
+      return byHand();
     case 'failed':
       throw new BanyanError('unknown', `the worker could not discard: ${outcome.error}`);
     default:

@@ -1,13 +1,14 @@
 import { type Command, Option } from 'commander';
 import { addCommand, type CommandOptions, type Registration } from './command.ts';
 import { CONFLICT_KINDS, type ConflictKind } from '../state/conflicts.ts';
+import { type Direction, DIRECTIONS } from './letters.ts';
 import { numbers, whole } from './option-values.ts';
 
 /** The commands for what waits for a person: events that were set aside, and conflicts. */
 export function addDeadLetters(program: Command, registration: Registration): void {
   const letters = program
     .command('dead-letters')
-    .description('events that were set aside: list, show, redrive, discard');
+    .description('what was set aside, of both directions: list, show, redrive, discard');
   addCommand(letters, 'list', {
     description: 'what is parked and why, newest first',
     registration,
@@ -17,6 +18,7 @@ export function addDeadLetters(program: Command, registration: Registration): vo
         context,
       ),
   })
+    .addOption(direction())
     .option('--table <name>', 'only of this table: schema.name, or message:PREFIX')
     .option('--group <group>', 'only of this key, as `list` prints it')
     .option('-n, --limit <number>', 'how many', whole, 50)
@@ -27,7 +29,8 @@ export function addDeadLetters(program: Command, registration: Registration): vo
     run: async ([id], _, context) => (await import('./dead-letters.ts')).showDeadLetter(id as number, context),
   }).argument('<id>', 'its number, as `list` prints it', whole);
   addCommand(letters, 'redrive', {
-    description: 'ask the worker to send them again, in order within their key, mapped by today’s configuration',
+    description:
+      'ask the worker to send them again, or to apply them again, in order within their key, by today’s configuration',
     registration,
     run: async ([ids], options, context) =>
       (await import('./redrive.ts')).redriveDeadLetters(
@@ -41,13 +44,14 @@ export function addDeadLetters(program: Command, registration: Registration): vo
       ),
   })
     .argument('[ids...]', 'their numbers; whatever else is parked of their keys goes along', numbers)
+    .addOption(direction())
     .option('--table <name>', 'all of this table, and what is held of it')
     .option('--group <group>', 'all of this key')
     .option('--all', 'all')
     .option('--no-wait', 'do not wait for the worker’s answer')
     .option('--timeout <seconds>', 'how long to wait for it', whole, 30);
   addCommand(letters, 'discard', {
-    description: 'give them up for good: their changes never reach the bus',
+    description: 'give them up for good: what they hold never reaches the bus, or its row',
     registration,
     run: async ([ids], options, context) =>
       (await import('./dead-letters.ts')).discardDeadLetters(
@@ -56,20 +60,29 @@ export function addDeadLetters(program: Command, registration: Registration): vo
       ),
   })
     .argument('[ids...]', 'their numbers', numbers)
+    .addOption(direction())
     .option('--table <name>', 'all of this table')
     .option('--group <group>', 'all of this key')
     .option('--all', 'all')
     .option('--yes', 'do it');
 }
 
+function direction(): Option {
+  return new Option(
+    '--direction <way>',
+    'forward: changes for the bus; reverse: events for the legacy tables (default: both)',
+  ).choices(DIRECTIONS);
+}
+
 function filterOf(
   ids: unknown,
   options: CommandOptions,
-): { ids: number[]; table: string | undefined; group: string | undefined } {
+): { ids: number[]; table: string | undefined; group: string | undefined; direction: Direction | undefined } {
   return {
     ids: (ids as number[] | undefined) ?? [],
     table: options['table'] as string | undefined,
     group: options['group'] as string | undefined,
+    direction: options['direction'] as Direction | undefined,
   };
 }
 

@@ -1,6 +1,7 @@
 import { userInfo } from 'node:os';
 import { BanyanError } from '../core/errors.ts';
 import type { DeadLetterFilter } from '../state/dead-letters.ts';
+import { type Direction, DIRECTIONS } from './letters.ts';
 
 /** Which dead letters a command means, as its options say it. */
 export interface Selection {
@@ -8,6 +9,8 @@ export interface Selection {
   readonly table: string | undefined;
   readonly group: string | undefined;
   readonly all: boolean;
+  /** undefined: both. */
+  readonly direction: Direction | undefined;
 }
 
 /** What the worker and the store are asked with. */
@@ -32,6 +35,15 @@ export function chosen(selection: Selection): ChosenLetters {
 export function filterOf(letters: ChosenLetters): DeadLetterFilter {
   const { all: _all, ...filter } = letters;
   return filter;
+}
+
+export function directionsOf({ direction }: Pick<Selection, 'direction'>): readonly Direction[] {
+  return direction === undefined ? DIRECTIONS : [direction];
+}
+
+/** Of a request to the worker; without a direction it is the forward one. */
+export function argumentsOf(letters: ChosenLetters, direction: Direction): Readonly<Record<string, unknown>> {
+  return direction === 'forward' ? { ...letters } : { ...letters, direction };
 }
 
 /** Who asks, for the record. A container's user need not have a name. */
