@@ -1,6 +1,6 @@
 import type { Reverse } from '../config/reverse-schema.ts';
 import { fromRule, getAtt, type InfraParts, RETENTION_SECONDS } from './infra-parts.ts';
-import { type PatternJson, unionOf } from './pattern-union.ts';
+import { type PatternJson, unionOf } from '../core/pattern-union.ts';
 
 /** What the worker needs on its queue; the remedy of `queue-unauthorized` names the same. */
 export const QUEUE_ACTIONS = [

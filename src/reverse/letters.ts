@@ -1,11 +1,9 @@
-import type { Logger } from 'pino';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import { heldGroup } from '../state/dead-letters.ts';
 import type { ExpiredLetter, ReverseLetter } from '../state/reverse-letters.ts';
-import type { ApplyOutcome, Intent } from './intent.ts';
-import { letterId, type ReverseParking } from './parking.ts';
-import type { Apply, ReversePipeline } from './pipeline.ts';
-import { countOutcome, type ReverseProgress } from './progress.ts';
+import type { Intent } from './intent.ts';
+import { LetterAttempts, type LetterAttemptsOptions } from './letter-attempts.ts';
+import type { ReversePipeline } from './pipeline.ts';
 
 export interface LetterSelection {
   /** Letters by id: their whole groups are redriven, since one letter can not overtake those before it. */
@@ -26,17 +24,12 @@ export interface LetterReport {
   readonly stopped: { readonly group: string; readonly letter: number | undefined; readonly reason: string }[];
 }
 
-export interface LettersOptions {
-  readonly parking: ReverseParking;
+export interface LettersOptions extends LetterAttemptsOptions {
   readonly pipeline: Pick<ReversePipeline, 'alone' | 'submit'>;
-  readonly read: (body: string) => readonly Intent[];
-  readonly apply: Apply;
   /** Compiles the targets against the catalog as it is now. Throws where that can not be done. */
   readonly reload: () => Promise<void>;
   /** The row of an event has not come within its time. */
   readonly onRowMissing: (intent: Intent) => Promise<void>;
-  readonly progress: ReverseProgress;
-  readonly log: Logger;
 }
 
 const PAGE = { rows: 50, bytes: 4_000_000 };
@@ -49,11 +42,13 @@ const EXPIRED_PER_ROUND = 100;
 /** Tries again what was set aside: what waits for something to come, by itself; what waits for a person, when one asks. */
 export class ReverseLetters {
   readonly #options: LettersOptions;
+  readonly #attempts: LetterAttempts;
   readonly #retrying = new Set<string>();
   #roundBegins = 0;
 
   constructor(options: LettersOptions) {
     this.#options = options;
+    this.#attempts = new LetterAttempts(options);
   }
 
   /** To be called every second: ends what has waited too long, and tries the rest. */
@@ -77,7 +72,7 @@ export class ReverseLetters {
         for (const letter of await parking.store.next(lane, { ...PAGE, waitingOnly: true })) {
           // Not before something that waits for a person.
           if (parking.isDead(lane)) return;
-          await this.#try(letter, { byOperator: false });
+          await this.#attempts.try(letter, { byOperator: false });
         }
         await parking.reconcile(lane);
       });
@@ -139,7 +134,7 @@ export class ReverseLetters {
       for (;;) {
         const letters = await parking.store.next(lane, PAGE);
         for (const letter of letters) {
-          const reason = await this.#try(letter, { byOperator: true, report });
+          const reason = await this.#try(letter, report, true);
           if (reason === undefined) continue;
           report.stopped.push({ group: lane, letter: letter.id, reason: reason.message });
           await parking.reconcile(lane);
@@ -169,18 +164,8 @@ export class ReverseLetters {
       for (;;) {
         const letters = await parking.store.next(group, PAGE);
         for (const letter of letters) {
-          const lane = this.#intentOf(letter)?.lane;
-          if (lane !== undefined && parking.isDead(lane)) {
-            await parking.store.move(letter.id, lane);
-            report.parked += 1;
-            continue;
-          }
-          const reason = await this.#try(letter, { byOperator: false, report });
+          const reason = await this.#tryOfTable(letter, report);
           if (reason === undefined) continue;
-          if (lane !== undefined && (parking.isDead(lane) || parking.isWaiting(lane))) {
-            report.parked += 1;
-            continue;
-          }
           report.stopped.push({ group, letter: letter.id, reason: reason.message });
           return;
         }
@@ -189,6 +174,36 @@ export class ReverseLetters {
       await parking.reconcile(group);
       log.info({ table }, 'the table is not held for reverse sync any more');
     });
+  }
+
+  /** Returns why the table has to be held on. */
+  async #tryOfTable(letter: ReverseLetter, report: LetterReport): Promise<BanyanError | undefined> {
+    const { parking } = this.#options;
+    const lane = letter.entry === -1 ? undefined : this.#laneOf(letter);
+    if (lane !== undefined && parking.isDead(lane)) {
+      await parking.store.move(letter.id, lane);
+      report.parked += 1;
+      return undefined;
+    }
+    const attempt = await this.#attempts.try(letter, { byOperator: false });
+    if ('error' in attempt) {
+      const { error, status } = attempt;
+      if (error.reaction === 'hold') return error;
+      // Its own fault, not the table's: it holds its row, or, where nobody knows which that is, nothing.
+      if (status === 'unreadable') await parking.store.move(letter.id, undefined);
+      report.parked += 1;
+    } else if (attempt.status === 'done') report.sent += 1;
+    else report.withoutEvent += 1;
+    return undefined;
+  }
+
+  /** undefined: it can not be read, or asks nothing. */
+  #laneOf(letter: ReverseLetter): string | undefined {
+    try {
+      return this.#attempts.intentOf(letter)?.lane;
+    } catch {
+      return undefined;
+    }
   }
 
   /** A letter from which no event could be read when it came. What it asks for now goes into the lanes behind what is there. */
@@ -201,7 +216,7 @@ export class ReverseLetters {
       intents = read(letter.event);
     } catch (thrown) {
       const error = toBanyanError(thrown, 'reading a letter');
-      await parking.store.setReason(id, error);
+      await parking.stays(letter, error);
       report.stopped.push({ group: `letter ${id}`, letter: id, reason: error.message });
       return;
     }
@@ -211,59 +226,18 @@ export class ReverseLetters {
     if (intents.length === 0) report.withoutEvent += 1;
   }
 
-  /** Returns why it still can not be applied; then its letter says so. Throws where that is nobody's fault. */
-  async #try(
-    letter: ReverseLetter,
-    { byOperator, report }: { byOperator: boolean; report?: LetterReport },
-  ): Promise<BanyanError | undefined> {
-    const { parking, apply, progress } = this.#options;
-    let intent: Intent | undefined;
-    try {
-      intent = this.#intentOf(letter, { strict: true });
-    } catch (thrown) {
-      const error = toBanyanError(thrown, 'reading a letter');
-      await parking.store.setReason(letter.id, error);
-      return error;
-    }
-    if (intent === undefined) {
-      await parking.store.markRedriven([letter.id]);
-      if (report !== undefined) report.withoutEvent += 1;
-      return undefined;
-    }
-    const [outcome] = await apply([intent], { byOperator });
-    if (outcome === undefined) throw new TypeError('an event came back without an outcome');
-    if (outcome.status !== 'failed') {
-      await this.#applied(letter, outcome);
-      if (report !== undefined) report.sent += 1;
-      return undefined;
-    }
-    const { error } = outcome;
-    if (error.reaction === 'retry' || error.reaction === 'wait') throw error;
-    // `apply` has parked it again, which keeps its deadline, and tells its new reason.
-    parking.parked(intent, error);
-    progress.retried += 1;
-    return error;
+  /** Tells the report what came of an attempt; returns why it still can not be applied. */
+  async #try(letter: ReverseLetter, report: LetterReport, byOperator: boolean): Promise<BanyanError | undefined> {
+    const attempt = await this.#attempts.try(letter, { byOperator });
+    if ('error' in attempt) return attempt.error;
+    if (attempt.status === 'done') report.sent += 1;
+    else report.withoutEvent += 1;
+    return undefined;
   }
 
-  async #applied(letter: ReverseLetter, outcome: ApplyOutcome): Promise<void> {
-    const { parking, progress, log } = this.#options;
-    await parking.store.markRedriven([letter.id]);
-    countOutcome(progress, outcome);
-    log.info({ letter: letter.id, table: letter.table, outcome: outcome.status }, 'parked event applied');
-  }
-
-  /** What the letter's event asks of its row today: the same target, or at least the same entry. Not strict: an event that can not be read asks nothing. */
-  #intentOf(letter: Pick<ReverseLetter, 'event' | 'eventId' | 'entry'>, { strict = false } = {}): Intent | undefined {
-    try {
-      const intents = this.#options.read(letter.event);
-      return (
-        intents.find((intent) => letterId(intent) === letter.eventId) ??
-        intents.find(({ target }) => target.entry === letter.entry)
-      );
-    } catch (error) {
-      if (strict) throw error;
-      return undefined;
-    }
+  /** What the letter's event asks of its row today. Throws where it can not be read. */
+  intentOf(letter: ReverseLetter): Intent | undefined {
+    return this.#attempts.intentOf(letter);
   }
 
   async #expired(letter: ExpiredLetter): Promise<void> {
@@ -275,7 +249,7 @@ export class ReverseLetters {
       'what a parked event waits for has not come in time: it waits for a person now',
     );
     if (kind !== 'row-missing') return;
-    const intent = this.#intentOf(letter);
+    const intent = this.#attempts.intentOf(letter);
     if (intent !== undefined) await onRowMissing(intent);
   }
 }

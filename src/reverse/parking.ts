@@ -2,7 +2,7 @@ import type pg from 'pg';
 import type { Logger } from 'pino';
 import type { BanyanError, ErrorKind } from '../core/errors.ts';
 import { heldGroup } from '../state/dead-letters.ts';
-import type { NewReverseLetter, ReverseLetterStore } from '../state/reverse-letters.ts';
+import type { NewReverseLetter, ReverseLetter, ReverseLetterStore } from '../state/reverse-letters.ts';
 import type { QueueMessage } from '../bus/queue.ts';
 import type { Intent } from './intent.ts';
 
@@ -91,9 +91,15 @@ export class ReverseParking {
   }
 
   /** Sets an event aside for which there is no transaction. Durable when it resolves. */
-  async parkAlone(intent: Intent, error: BanyanError): Promise<void> {
+  async parkAlone(intent: Intent, error: BanyanError): Promise<'settled' | 'waiting' | 'dead' | 'held'> {
     const letter = this.#letter(intent, { error, behind: false });
-    if ((await this.store.park([letter])) > 0) this.#markParked(intent, error);
+    return (await this.store.park([letter])) > 0 ? this.#markParked(intent, error) : 'settled';
+  }
+
+  /** A letter can not be applied again, for a reason that came up when there was no transaction any more. */
+  async stays(letter: Pick<ReverseLetter, 'id'>, error: BanyanError): Promise<void> {
+    const { kind, code, message } = error;
+    await this.store.setReason(letter.id, { kind, code, message, mayWait: WAITING.has(kind) });
   }
 
   /** Stores events behind what stands aside before them. Durable when it resolves. */
@@ -101,17 +107,19 @@ export class ReverseParking {
     await this.store.park(intents.map((intent) => this.#letter(intent, { error: undefined, behind: true })));
   }
 
-  /** A message that no event could be read from. It holds nothing up. */
+  /** A message that no event could be read from. It holds nothing up, unless a table has to be mended first: then it is one of that table's. */
   async parkMessage(
     { id, body }: QueueMessage,
     { error, place }: { error: BanyanError; place: string },
   ): Promise<void> {
+    const held = error.reaction === 'hold' ? error.context['table'] : undefined;
+    const table = typeof held === 'string' ? held : undefined;
     await this.store.park([
       {
         eventId: `message ${id}`,
         entry: -1,
-        group: undefined,
-        table: place,
+        group: table === undefined ? undefined : heldGroup(table),
+        table: table ?? place,
         sequence: this.#sequence(undefined),
         kind: error.kind,
         code: error.code,
@@ -121,10 +129,12 @@ export class ReverseParking {
         event: body,
       },
     ]);
-    this.#log.warn(
-      { message: id, kind: error.kind, code: error.code, remedy: error.remedy },
-      `message parked: ${error.message}`,
-    );
+    if (table !== undefined)
+      this.#hold(table, { message: id, kind: error.kind, remedy: error.remedy, why: error.message });
+    else {
+      const { kind, code, remedy } = error;
+      this.#log.warn({ message: id, kind, code, remedy }, `message parked: ${error.message}`);
+    }
   }
 
   /** A letter of the lane has waited for too long. */
@@ -158,9 +168,7 @@ export class ReverseParking {
     const { kind, code, message, remedy, reaction } = error;
     const facts = { event: eventId.slice(0, LOGGED_ID_LENGTH), entry: target.entry, table, kind, code };
     if (reaction === 'hold') {
-      if (!this.#held.has(table))
-        this.#log.error({ ...facts, remedy }, `${table} is held for reverse sync: ${message}`);
-      this.#held.add(table);
+      this.#hold(table, { ...facts, remedy, why: message });
       return 'held';
     }
     if (WAITING.has(kind)) {
@@ -171,6 +179,11 @@ export class ReverseParking {
     this.#dead.add(lane);
     this.#log.warn({ ...facts, remedy }, `event parked: ${message}`);
     return 'dead';
+  }
+
+  #hold(table: string, { why, ...facts }: { readonly why: string; readonly [fact: string]: unknown }): void {
+    if (!this.#held.has(table)) this.#log.error({ ...facts, table }, `${table} is held for reverse sync: ${why}`);
+    this.#held.add(table);
   }
 
   #mark(group: string): void {

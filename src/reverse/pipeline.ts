@@ -2,7 +2,8 @@ import type { Logger } from 'pino';
 import { type BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Problem } from '../core/status.ts';
 import { Condition } from '../flow/condition.ts';
-import { abortReason, backoffMs } from '../flow/supervise.ts';
+import { backoffMs } from '../flow/supervise.ts';
+import { untilAborted } from '../flow/within.ts';
 import type { Consumer } from './consumer.ts';
 import type { Delivery } from './delivery.ts';
 import type { ApplyOutcome, Intent } from './intent.ts';
@@ -102,12 +103,12 @@ export class ReversePipeline {
 
   /** Something else to apply, in its lane. Resolves when it is applied or set aside; rejects when the pipeline stops before. */
   submit(intent: Intent): Promise<void> {
-    return this.#unlessStopped(new Promise((resolve) => this.#work.addEvent(intent, resolve)));
+    return untilAborted(new Promise((resolve) => this.#work.addEvent(intent, resolve)), this.#options.stop);
   }
 
   /** Runs while nothing else of the lane or table is at work. Rejects when the pipeline stops before. */
   alone<T>(place: { readonly lane: string } | { readonly table: string }, run: () => Promise<T>): Promise<T> {
-    return this.#unlessStopped(this.#work.alone(place, run));
+    return untilAborted(this.#work.alone(place, run), this.#options.stop);
   }
 
   /** Whether work on it has begun, and goes on. */
@@ -136,20 +137,6 @@ export class ReversePipeline {
       if (job === undefined) continue;
       if (Array.isArray(job)) await this.#process(job);
       else await this.#runTask(job);
-    }
-  }
-
-  /** `promise` itself goes on where it has begun. */
-  async #unlessStopped<T>(promise: Promise<T>): Promise<T> {
-    const { stop } = this.#options;
-    const stopped = Promise.withResolvers<never>();
-    const onStop = (): void => stopped.reject(abortReason(stop));
-    if (stop.aborted) onStop();
-    stop.addEventListener('abort', onStop, { once: true });
-    try {
-      return await Promise.race([promise, stopped.promise]);
-    } finally {
-      stop.removeEventListener('abort', onStop);
     }
   }
 
@@ -226,39 +213,50 @@ export class ReversePipeline {
 
   /** Nothing of it is in the database, unless its letter. */
   #failed(job: EventJob, error: BanyanError): void {
-    const { parking, progress } = this.#options;
+    const { parking } = this.#options;
     if (error.reaction === 'retry' || error.reaction === 'wait') {
       this.#later(job, { error, about: tableOf(job.intent.target.table) });
       return;
     }
-    const how = parking.parked(job.intent, error);
-    if (how === 'waiting') progress.waited += 1;
-    else if (how !== 'settled') progress.parked += 1;
+    this.#countParked(parking.parked(job.intent, error));
     this.#done(job);
   }
 
   /** Nothing was done, or nobody knows: a commit may have been lost on its way back. The inbox tells, when it is done again. */
   async #failedTogether(jobs: readonly EventJob[], error: BanyanError): Promise<void> {
+    const { reaction, code } = error;
+    const passes = reaction === 'retry' || reaction === 'wait';
+    const [only] = jobs;
+    if (!passes && only !== undefined && jobs.length === 1) {
+      // Refused at the commit it is the event's own fault; what we do not understand may still pass.
+      const isItsFault = reaction === 'park' || reaction === 'hold';
+      if (isItsFault || only.attempts >= PATIENCE) {
+        await this.#giveUp(only, error);
+        return;
+      }
+    }
     for (const job of jobs) {
-      const isDeadlock = error.code === '40001' || error.code === '40P01';
-      const isUnknown = error.reaction !== 'retry' && error.reaction !== 'wait';
-      if (isUnknown || (isDeadlock && job.attempts + 1 >= PATIENCE)) job.isAlone = true;
-      const [first] = jobs;
-      if (isUnknown && jobs.length === 1 && job === first && job.attempts >= PATIENCE) await this.#giveUp(job, error);
-      else this.#later(job, { error, about: DATABASE });
+      const isDeadlock = code === '40001' || code === '40P01';
+      if (!passes || (isDeadlock && job.attempts + 1 >= PATIENCE)) job.isAlone = true;
+      this.#later(job, { error, about: DATABASE });
     }
   }
 
-  /** Something that we do not understand goes wrong with this event, and only its own lane shall wait for a person. */
+  /** Only its own lane shall wait for a person. */
   async #giveUp(job: EventJob, error: BanyanError): Promise<void> {
     try {
-      await this.#options.parking.parkAlone(job.intent, error);
+      this.#countParked(await this.#options.parking.parkAlone(job.intent, error));
     } catch (thrown) {
       this.#later(job, { error: toBanyanError(thrown, 'setting an event aside'), about: DATABASE });
       return;
     }
-    this.#options.progress.parked += 1;
     this.#done(job);
+  }
+
+  #countParked(how: 'settled' | 'waiting' | 'dead' | 'held'): void {
+    const { progress } = this.#options;
+    if (how === 'waiting') progress.waited += 1;
+    else if (how !== 'settled') progress.parked += 1;
   }
 
   #later(job: EventJob, { error, about }: { error: BanyanError; about: string }): void {

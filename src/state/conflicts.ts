@@ -68,7 +68,7 @@ export interface ConflictStore {
   /** Newest first. */
   list(listing: ConflictListing): Promise<Conflict[]>;
   get(id: number): Promise<Conflict | undefined>;
-  /** Only one that is open; whether it was. */
+  /** Only one that no person has decided; whether it was. */
   resolve(
     id: number,
     decision: {
@@ -150,7 +150,7 @@ export function conflictStore(scope: StateScope): ConflictStore {
       const rows = await queryState(
         scope,
         `update {conflict} set resolution = $3, resolved_at = now(), resolved_by = $4, note = $5
-         where connector = $1 and id = $2 and resolved_at is null returning id`,
+         where connector = $1 and id = $2 and (resolved_at is null or resolved_by is null) returning id`,
         [connector, id, resolution, scope.storableText(by), note === undefined ? null : scope.storableText(note)],
       );
       return rows.length > 0;

@@ -1,39 +1,17 @@
 import type pg from 'pg';
 import type { ErrorKind } from '../core/errors.ts';
-import { type DeadLetter, type DeadLetterRow, deadLetterColumns, deadLetterOf } from './dead-letter-row.ts';
 import type { DeadLetterFilter, DeadLetterListing } from './dead-letters.ts';
+import {
+  type ExpiredLetter,
+  letterOf,
+  type NewReverseLetter,
+  type ReverseLetter,
+  reverseLetterColumns as COLUMNS,
+  type ReverseLetterRow as Row,
+} from './reverse-letter-row.ts';
 import { queryState, queryStateIn, type StateScope } from './scope.ts';
 
-/** An event of the way back that is set aside. `message` never holds values, `event` does. */
-export interface NewReverseLetter {
-  /** Producer, event id and target, or the message's id where no event could be read. */
-  readonly eventId: string;
-  /** Index in `reverse.apply`; -1 where no entry is concerned. */
-  readonly entry: number;
-  /** The lane that it holds up, or `table:<name>`; undefined: nothing. */
-  readonly group: string | undefined;
-  readonly table: string;
-  readonly sequence: string;
-  readonly kind: ErrorKind;
-  readonly code: string | undefined;
-  readonly message: string;
-  /** Nothing is wrong with it: it waits behind an earlier one of its group. */
-  readonly behind: boolean;
-  /** It is tried again by itself for so long, and holds nothing up; undefined: it waits for a person. */
-  readonly waitForMs: number | undefined;
-  /** The body as it came, JSON or not. */
-  readonly event: string;
-}
-
-export interface ReverseLetter extends DeadLetter {
-  /** The body as it came. */
-  readonly event: string;
-  /** ISO 8601; undefined: it waits for a person. */
-  readonly waitsUntil: string | undefined;
-}
-
-/** A letter whose time to wait is over. */
-export type ExpiredLetter = Pick<ReverseLetter, 'id' | 'eventId' | 'entry' | 'group' | 'table' | 'kind' | 'event'>;
+export type { ExpiredLetter, NewReverseLetter, ReverseLetter };
 
 export interface ReverseLetterStore {
   /**
@@ -58,12 +36,18 @@ export interface ReverseLetterStore {
   ): Promise<ReverseLetter[]>;
   /** Ends the waiting of up to `limit` letters whose deadline has passed: from now on they wait for a person. */
   expire(limit: number): Promise<ExpiredLetter[]>;
+  /** Why it still can not be applied. mayWait: if it waits for something to come, it goes on waiting. */
   setReason(
     id: number,
-    reason: { readonly kind: ErrorKind; readonly code: string | undefined; readonly message: string },
+    reason: {
+      readonly kind: ErrorKind;
+      readonly code: string | undefined;
+      readonly message: string;
+      readonly mayWait: boolean;
+    },
   ): Promise<void>;
-  /** It stands in this group from now on. */
-  move(id: number, group: string): Promise<void>;
+  /** It stands in this group from now on, or in none. */
+  move(id: number, group: string | undefined): Promise<void>;
   /** They were applied. */
   markRedriven(ids: readonly number[]): Promise<void>;
   /** Gives parked letters up; returns how many. An empty filter means all. */
@@ -71,6 +55,8 @@ export interface ReverseLetterStore {
   /** Newest first, without their payload. */
   list(listing: DeadLetterListing): Promise<Omit<ReverseLetter, 'event' | 'change'>[]>;
   get(id: number): Promise<ReverseLetter | undefined>;
+  /** The parked letter of an event for a target. */
+  ofEvent(eventId: string): Promise<ReverseLetter | undefined>;
   /** parked: for a person. waiting: tried again by itself. */
   counts(): Promise<{ readonly parked: number; readonly waiting: number; readonly groups: number }>;
 }
@@ -80,9 +66,6 @@ const PARKED = `${OURS} and status = 'parked'`;
 /** A filter of `$2` ids, `$3` table, `$4` group, each null where it does not matter. */
 const FILTER = `($2::bigint[] is null or id = any($2)) and ($3::text is null or table_name = $3)
   and ($4::text is null or group_key = $4)`;
-const COLUMNS = `${deadLetterColumns}, waits_until`;
-
-type Row = DeadLetterRow & { waits_until: Date | null };
 
 export function reverseLetterStore(scope: StateScope): ReverseLetterStore {
   const { connector } = scope;
@@ -158,11 +141,13 @@ export function reverseLetterStore(scope: StateScope): ReverseLetterStore {
       return rows.map(letterOf);
     },
 
-    async setReason(id, reason) {
+    async setReason(id, { kind, code, message, mayWait }) {
       await queryState(
         scope,
-        `update {dead_letter} set kind = $3, code = $4, message = $5, behind = false where ${PARKED} and id = $2`,
-        [connector, id, reason.kind, reason.code ?? null, scope.storableText(reason.message)],
+        `update {dead_letter} set kind = $3, code = $4, message = $5, behind = false,
+           waits_until = case when $6 then waits_until end
+         where ${PARKED} and id = $2`,
+        [connector, id, kind, code ?? null, scope.storableText(message), mayWait],
       );
     },
 
@@ -170,7 +155,7 @@ export function reverseLetterStore(scope: StateScope): ReverseLetterStore {
       await queryState(scope, `update {dead_letter} set group_key = $3 where ${PARKED} and id = $2`, [
         connector,
         id,
-        group,
+        group ?? null,
       ]);
     },
 
@@ -213,6 +198,15 @@ export function reverseLetterStore(scope: StateScope): ReverseLetterStore {
         scope,
         `select ${COLUMNS}, event from {dead_letter} where ${OURS} and id = $2`,
         [connector, id],
+      );
+      return row && letterOf(row);
+    },
+
+    async ofEvent(eventId) {
+      const [row] = await queryState<Row>(
+        scope,
+        `select ${COLUMNS}, event from {dead_letter} where ${PARKED} and event_id = $2 order by id limit 1`,
+        [connector, scope.storableJson(storable(eventId))],
       );
       return row && letterOf(row);
     },
@@ -295,8 +289,4 @@ function columns(scope: StateScope, letters: readonly NewReverseLetter[]): unkno
 /** PostgreSQL's text holds anything but NUL, which is in no JSON; a body that is none may have it. */
 function storable(text: string): string {
   return text.replaceAll('\0', '\uFFFD');
-}
-
-function letterOf(row: Row): ReverseLetter {
-  return { ...deadLetterOf(row), event: row.event ?? '', waitsUntil: row.waits_until?.toISOString() };
 }

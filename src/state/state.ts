@@ -10,6 +10,7 @@ import { type InboxStore, inboxStore } from './inbox.ts';
 import { type LegacyChangeStore, legacyChangeStore } from './legacy-changes.ts';
 import { migrate, requireMigrated } from './migrate.ts';
 import { type RequestStore, requestStore } from './requests.ts';
+import { type ReverseLetterStore, reverseLetterStore } from './reverse-letters.ts';
 import { type ReverseSecretStore, reverseSecretStore } from './reverse-secret.ts';
 import { type StateScope, storable, usingState } from './scope.ts';
 import { type SlotStore, slotStore } from './slots.ts';
@@ -27,6 +28,8 @@ export interface State {
   readonly requests: RequestStore;
   readonly gaps: GapStore;
   readonly backfills: BackfillStore;
+  /** Dead letters of the way back; `deadLetters` are those of the way out. */
+  readonly reverseLetters: ReverseLetterStore;
   readonly reverseSecret: ReverseSecretStore;
   readonly inbox: InboxStore;
   readonly appliedVersions: AppliedVersionStore;
@@ -66,6 +69,7 @@ async function stores(options: StateOptions): Promise<State> {
     requests: requestStore(scope),
     gaps: gapStore(scope),
     backfills: backfillStore(scope),
+    reverseLetters: reverseLetterStore(scope),
     reverseSecret: reverseSecretStore(scope),
     inbox: inboxStore(scope),
     appliedVersions: appliedVersionStore(scope),

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type PatternJson, unionOf } from '../../src/cli/pattern-union.ts';
+import { type PatternJson, unionOf } from '../../src/core/pattern-union.ts';
 import { compilePattern } from '../../src/core/pattern.ts';
 
 describe('the union of patterns', () => {
