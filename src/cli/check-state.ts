@@ -36,6 +36,26 @@ export async function checkState(config: Config): Promise<Finding[]> {
         remedy: 'banyan dead-letters list',
       });
     }
+    const back = await state.reverseLetters.counts();
+    if (back.parked > 0) {
+      findings.push({
+        code: 'EVENTS_PARKED',
+        severity: 'warning',
+        subject: 'dead letters',
+        message: `${count(back.parked, 'event')} of ${count(back.groups, 'key')} wait in dead_letter for a person`,
+        remedy: 'banyan dead-letters list --direction reverse',
+      });
+    }
+    const conflicts = await state.conflicts.countOpen();
+    if (conflicts > 0) {
+      findings.push({
+        code: 'CONFLICTS_OPEN',
+        severity: 'warning',
+        subject: 'conflicts',
+        message: `${count(conflicts, 'conflict waits', 'conflicts wait')} for a person to decide`,
+        remedy: 'banyan conflicts list --open',
+      });
+    }
     return findings;
   });
 }

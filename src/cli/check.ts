@@ -6,10 +6,13 @@ import { withClient } from '../postgres/connection.ts';
 import { preflight } from '../postgres/preflight.ts';
 import { connectionOf, publisherOf } from '../worker.ts';
 import { checkMapping } from './check-mapping.ts';
+import { checkQueue } from './check-queue.ts';
+import { checkReverse } from './check-reverse.ts';
 import { checkState } from './check-state.ts';
 import { type CommandContext, ExitCode, invocation, loadFor } from './context.ts';
-import { printFindings, verdictLine } from './findings.ts';
+import { asFinding, printFindings, verdictLine } from './findings.ts';
 import { createLogger } from './log.ts';
+import { count } from './output.ts';
 
 /** How long the bus may take to say whether it is there. */
 const PROBE_TIMEOUT_MS = 15_000;
@@ -17,8 +20,8 @@ const PROBE_TIMEOUT_MS = 15_000;
 /** The configuration against the live database and bus. Changes nothing anywhere. */
 export async function check(context: CommandContext): Promise<ExitCode> {
   const loaded = await loadFor(context);
-  const [database, bus] = await Promise.all([checkDatabase(loaded), checkBus(loaded)]);
-  const findings = unique([...database, ...bus]);
+  const found = await Promise.all([checkDatabase(loaded), checkBus(loaded), checkQueue(loaded.config)]);
+  const findings = unique(found.flat());
   const ready = !findings.some(({ severity }) => severity === 'error');
   const { output } = context;
   if (output.json) {
@@ -28,10 +31,14 @@ export async function check(context: CommandContext): Promise<ExitCode> {
     const { config } = loaded;
     const entries = config.capture.length === 1 ? '1 entry' : `${config.capture.length} entries`;
     const place = config.bus.type === 'local' ? 'an embedded bus' : `bus ${config.bus.name}`;
+    const back =
+      config.reverse === undefined
+        ? ''
+        : `, and ${count(config.reverse.apply.length, 'entry', 'entries')} for the way back`;
     output.line(
       verdictLine(findings, {
         output,
-        ready: `ready: ${entries}, slot ${slotName(config)}, ${place}`,
+        ready: `ready: ${entries}, slot ${slotName(config)}, ${place}${back}`,
         next: `${invocation(context.env)} run`,
       }),
     );
@@ -46,7 +53,12 @@ async function checkDatabase(loaded: LoadedConfig): Promise<Finding[]> {
     return await withClient(connection, async (client) => {
       const found = await preflight(client, config, { connection });
       if (found.some(({ code }) => code === 'SERVER_TOO_OLD')) return found;
-      return [...found, ...(await checkMapping(client, loaded)), ...(await checkState(config))];
+      return [
+        ...found,
+        ...(await checkMapping(client, loaded)),
+        ...(await checkReverse(client, config)),
+        ...(await checkState(config)),
+      ];
     });
   } catch (error) {
     const failure = toBanyanError(error, 'checking the legacy database');
@@ -77,11 +89,6 @@ async function checkBus({ config }: LoadedConfig): Promise<Finding[]> {
   } finally {
     await publisher.close();
   }
-}
-
-function asFinding(error: BanyanError, place: { code: string; subject: string; path: string }): Finding {
-  const remedy = error.remedy.startsWith('none') ? {} : { remedy: error.remedy };
-  return { ...place, severity: 'error', message: error.message, ...remedy };
 }
 
 /** The catalog and the mapping can find the same thing. */

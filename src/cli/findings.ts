@@ -1,3 +1,4 @@
+import type { BanyanError } from '../core/errors.ts';
 import type { Finding } from '../core/finding.ts';
 import { count, indent, type Output } from './output.ts';
 
@@ -39,4 +40,10 @@ export function verdictLine(
   }
   const also = warnings === 0 ? '' : ` (${count(warnings, 'warning')})`;
   return `${output.paint('green', '✓')} ${ready}${also}. Next: ${next}`;
+}
+
+/** A failure of what was asked, as a finding. */
+export function asFinding(error: BanyanError, place: { code: string; subject: string; path: string }): Finding {
+  const remedy = error.remedy.startsWith('none') ? {} : { remedy: error.remedy };
+  return { ...place, severity: 'error', message: error.message, ...remedy };
 }

@@ -6,6 +6,7 @@ import type { Target } from './intent.ts';
 export type Writes = Pick<Target, 'table' | 'operation'> & {
   readonly key: readonly { readonly name: string }[];
   readonly set: readonly { readonly name: string }[];
+  readonly expect: readonly { readonly name: string }[];
 };
 
 export interface TableRights extends QualifiedName {
@@ -89,8 +90,10 @@ async function sequencesOf(client: pg.ClientBase, targets: readonly Writes[]): P
 
 /** Every value is cast to its column's type by name; a domain's to the type below it. */
 async function typeSchemas(client: pg.ClientBase, targets: readonly Writes[]): Promise<string[]> {
-  const oids = targets.flatMap(({ table, key, set }) =>
-    [...key, ...set].flatMap(({ name }) => table.columns.find((column) => column.name === name)?.typeOid ?? []),
+  const oids = targets.flatMap(({ table, key, set, expect }) =>
+    [...key, ...set, ...expect].flatMap(
+      ({ name }) => table.columns.find((column) => column.name === name)?.typeOid ?? [],
+    ),
   );
   const { rows } = await client.query<{ schema: string }>(
     `with recursive used as (

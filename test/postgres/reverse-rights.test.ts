@@ -39,7 +39,7 @@ async function open(name: string, setup: string): Promise<Place> {
     async target(table, operation, { key, set = [] }) {
       const { rows } = await owner.query<{ oid: number }>('select $1::regclass::oid::int8::float8 as oid', [table]);
       const [loaded] = await loadTables(owner, [rows[0]?.oid ?? 0]);
-      return { entry: 0, table: loaded as CatalogTable, operation, key: named(key), set: named(set) };
+      return { entry: 0, table: loaded as CatalogTable, operation, key: named(key), set: named(set), expect: [] };
     },
     async [Symbol.asyncDispose]() {
       await Promise.all([owner.end(), role.end()]);
