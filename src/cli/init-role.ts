@@ -7,6 +7,8 @@ import { resolveTables } from '../postgres/catalog.ts';
 import { withClient } from '../postgres/connection.ts';
 import { readPublication } from '../postgres/publication-catalog.ts';
 import { readServerFacts } from '../postgres/server.ts';
+import { compileReverse } from '../reverse/compile.ts';
+import { neededRights } from '../reverse/privileges.ts';
 import { connectionOf } from '../worker.ts';
 import { type CommandContext, ExitCode, loadFor } from './context.ts';
 import { starterOf, surveyLegacy } from './init.ts';
@@ -25,7 +27,8 @@ export async function initRole(
   const script = await withClient(connectionOf(config), async (client) => {
     const facts = await readServerFacts(client);
     const resolved = await resolveTables(client, config.capture, { stateSchema: config.state.schema });
-    const unknown = resolved.findings.find(({ severity }) => severity === 'error');
+    const back = await compileReverse(client, config.reverse?.apply ?? [], { stateSchema: config.state.schema });
+    const unknown = [...resolved.findings, ...back.findings].find(({ severity }) => severity === 'error');
     if (unknown !== undefined) {
       throw new BanyanError(
         'preflight',
@@ -33,6 +36,7 @@ export async function initRole(
         unknown.remedy === undefined ? {} : { remedy: unknown.remedy },
       );
     }
+    const rights = await neededRights(client, back.targets);
     const { rows } = await client.query<{ rds: boolean }>(
       `select exists (select from pg_roles where rolname = 'rds_replication') as rds`,
     );
@@ -41,7 +45,7 @@ export async function initRole(
       if (kind === 'partitioned') partitions.push(...(await leavesOf(client, oid)));
     }
     return {
-      tables: tablesOf(resolved),
+      tables: tablesOf(resolved, rights),
       text: roleScript({
         role: options.role,
         config,
@@ -49,6 +53,7 @@ export async function initRole(
         versionNumber: facts.versionNumber,
         resolved,
         partitions,
+        rights,
         publication: await readPublication(client, publicationName(config), facts.versionNumber),
         onRds: rows[0]?.rds === true,
       }),

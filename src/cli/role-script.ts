@@ -7,6 +7,7 @@ import {
   quoteIdentifier,
   quoteLiteral,
 } from '../postgres/identifier.ts';
+import { grantStatements, type Rights } from '../reverse/privileges.ts';
 import { shellWord } from './starter.ts';
 import type { Publication } from '../postgres/publication-catalog.ts';
 import { planPublication, publicationTargets } from '../postgres/publication.ts';
@@ -22,6 +23,8 @@ export interface RoleScriptOptions {
   readonly resolved: ResolvedTables;
   /** Of the partitioned tables: a backfill reads them themselves. */
   readonly partitions: readonly QualifiedName[];
+  /** Of `reverse.apply`; nothing in it where there is none. */
+  readonly rights: Rights;
   readonly publication: Publication | undefined;
   /** Amazon RDS and Aurora hand out replication as membership of a role, not as an attribute. */
   readonly onRds: boolean;
@@ -40,6 +43,7 @@ export function roleScript(options: RoleScriptOptions): string {
       'Reads the tables: for preview and backfill, and to read single rows again (reselectUnavailable).',
       grants(options),
     ),
+    ...(options.rights.tables.length === 0 ? [] : [writeStep(options)]),
     ...(config.state.url === undefined ? [stateStep(options)] : []),
     publicationStep(options),
   ];
@@ -88,6 +92,13 @@ function grants({ role, resolved, partitions }: RoleScriptOptions): string[] {
     ...schemas.map((schema) => `grant usage on schema ${quoteIdentifier(schema)} to ${sql};`),
     ...tables.map((table) => `grant select on ${qualifiedName(table)} to ${sql};`),
   ];
+}
+
+function writeStep({ role, rights }: RoleScriptOptions): string {
+  return step(
+    'Writes the events of reverse.apply: only what its entries do. Of every column the right to read it, since a row is compared before and after.',
+    grantStatements(rights, role),
+  );
 }
 
 function stateStep({ role, config, versionNumber }: RoleScriptOptions): string {
@@ -152,6 +163,6 @@ function slotStep({ config }: RoleScriptOptions): string[] {
 }
 
 /** Tables in the script, for whoever prints it. */
-export function tablesOf(resolved: ResolvedTables): string[] {
-  return resolved.tables.map(displayName);
+export function tablesOf(resolved: ResolvedTables, rights: Rights): string[] {
+  return [...new Set([...resolved.tables, ...rights.tables].map(displayName))];
 }
