@@ -158,3 +158,23 @@ test('rows that share their ordering key have ids of their own', async () => {
     await bed.sql('select count(*)::int as letters, count(distinct event_id)::int as ids from banyan.dead_letter'),
   ).toEqual([{ letters: 30, ids: 30 }]);
 });
+
+test('a transaction that is prepared while it is waited for is waited for on', async () => {
+  await using other = await EmbeddedPostgres.start({ settings: { max_prepared_transactions: '2' } });
+  await using bed = await makeBed(other, { name: 'prepared', setup: filled('orders') });
+  await bed.start({ capture: [capture('orders')] });
+  const client = new pg.Client({ connectionString: bed.url });
+  await client.connect();
+  await client.query(`begin; update orders set note = 'prepared' where id = 5`);
+  await ask(bed, 'start', 'orders');
+  await eventually(async () =>
+    (await runOf(bed, 'orders'))?.reason?.startsWith('waiting for a transaction that wrote'),
+  );
+  await client.query(`prepare transaction 'two phases'`);
+  await client.end();
+  await eventually(async () => (await runOf(bed, 'orders'))?.reason?.includes('pg_prepared_xacts'));
+  expect((await runOf(bed, 'orders'))?.status).toBe('waiting');
+  await bed.sql(`commit prepared 'two phases'`);
+  await reaches(bed, 'orders', 'completed');
+  expect(bed.events.filter(({ data }) => data['id'] === 5).at(-1)?.data['note']).toBe('prepared');
+});

@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { leavesOf } from '../../src/postgres/backfill-facts.ts';
 import { EmbeddedPostgres, type PostgresMajor } from '../../src/demo/embedded-postgres.ts';
 import { connectClient } from '../../src/postgres/connection.ts';
-import { describeWriter, writersOf } from '../../src/postgres/writers.ts';
+import { describeWriter, remaining, writersOf } from '../../src/postgres/writers.ts';
 import { isMissing } from '../support/majors.ts';
 import { eventually } from '../support/eventually.ts';
 
@@ -76,6 +76,7 @@ for (const major of majors) {
       expect(await found('orders')).toEqual([
         {
           transaction: expect.stringMatching(/^\d+\/\d+$/),
+          xids: await xidsOf(client),
           pid: await pidOf(client),
           role: 'postgres',
           applicationName: 'legacy app',
@@ -155,6 +156,34 @@ for (const major of majors) {
       expect(await found('orders')).toEqual([]);
     });
 
+    test('are known again when they were prepared meanwhile, and others are not', async () => {
+      const client = await transaction(
+        'insert into orders values (100); savepoint one; insert into orders values (101)',
+      );
+      const before = await found('orders');
+      await client.query(`prepare transaction 'on its way'`);
+      await transaction('insert into orders values (102)');
+      try {
+        const now = await found('orders');
+        expect(now).toHaveLength(2);
+        const [left, ...others] = remaining(before, now);
+        expect(left?.pid).toBeUndefined();
+        expect(others).toEqual([]);
+        expect(before[0]?.xids).toHaveLength(2);
+        expect(before[0]?.xids).toContain(left?.xids[0]);
+        // As servers before 14.1 show it.
+        expect(
+          remaining(
+            before.map((each) => ({ ...each, transaction: '-1/1' })),
+            now,
+          ),
+        ).toEqual([left]);
+      } finally {
+        await server.query(`rollback prepared 'on its way'`);
+      }
+      expect(remaining(before, await found('orders'))).toEqual([]);
+    });
+
     test('of one partition hold that one, whichever way they wrote to it', async () => {
       await transaction('insert into parted_1 values (1, 1)');
       await transaction('insert into parted values (2, 2)');
@@ -201,4 +230,12 @@ for (const major of majors) {
 async function pidOf(client: pg.Client): Promise<number> {
   const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid');
   return rows[0]?.pid ?? 0;
+}
+
+/** As the session itself knows them. */
+async function xidsOf(client: pg.Client): Promise<string[]> {
+  const { rows } = await client.query<{ xid: string }>(
+    `select transactionid::text as xid from pg_locks where pid = pg_backend_pid() and locktype = 'transactionid' order by 1`,
+  );
+  return rows.map(({ xid }) => xid);
 }

@@ -8,7 +8,7 @@ import { type Leaf, leafName, leavesOf } from '../../postgres/backfill-facts.ts'
 import { qualifiedName } from '../../postgres/identifier.ts';
 import { catalogRelation } from '../../postgres/catalog-relation.ts';
 import { loadTables } from '../../postgres/catalog.ts';
-import { describeWriter, writersOf } from '../../postgres/writers.ts';
+import { describeWriter, remaining, writersOf } from '../../postgres/writers.ts';
 import type { CatalogColumn, CatalogTable } from '../../postgres/table.ts';
 import type { BackfillRun } from '../../state/backfills.ts';
 import type { LiveSession } from '../upkeep.ts';
@@ -202,15 +202,15 @@ async function writersGone(
 ): Promise<void> {
   const oids = (await leavesOf(pool, table.oid)).map(({ oid }) => oid);
   const relations = [...new Set([table.oid, ...oids])];
-  const atStart = new Set((await writersOf(pool, relations)).map(({ transaction }) => transaction));
+  let left = await writersOf(pool, relations);
   for (;;) {
-    const left = (await writersOf(pool, relations)).filter(({ transaction }) => atStart.has(transaction));
     const [first] = left;
     if (first === undefined) return;
     const reason = `waiting for a transaction that wrote to the table: ${describeWriter(first)}`;
     await session.state.backfills.setReason(run.id, reason);
     log.debug({ table: run.table, run: run.id, writers: left.length }, reason);
     await sleep(WRITERS_LOOK_MS, signal);
+    left = remaining(left, await writersOf(pool, relations));
   }
 }
 

@@ -9,6 +9,7 @@ import type { LiveSession } from '../upkeep.ts';
 import { askForPartitions } from './partitions.ts';
 import { ProgressMeter } from './progress.ts';
 import { performRun, type RunMode } from './run.ts';
+import { lagReason } from './throttle.ts';
 
 /** Tables at a time: more would only wait for the same bus. */
 const TABLES_AT_ONCE = 2;
@@ -70,6 +71,10 @@ export async function runBackfills(options: BackfillOptions): Promise<void> {
           partitionsAtMs = 0;
         });
       active.set(id, { stop, ended, mode });
+    }
+    const reason = lagReason(session);
+    for (const [id, { mode }] of active) {
+      if (mode === 'read' && reason !== undefined) await session.state.backfills.setReason(id, reason);
     }
     await tidyWatches(active, options);
   };
