@@ -147,7 +147,7 @@ export function infraTemplate(config: Config, options: { readonly account: strin
 export function infraYaml(template: InfraTemplate): string {
   const document = new Document(template.document, { aliasDuplicateObjects: false, version: '1.1' });
   document.commentBefore = [
-    ' Made by `banyan infra`. Change it as you like: Banyan needs the bus and the policy, your consumers the rest.',
+    ` Made by \`banyan infra\`. Change it as you like: Banyan needs the bus and the policy${hasWayBack(template) ? ', and what begins with Reverse' : ''}, your consumers the rest.`,
     ...template.remarks.map((remark) => ` ${remark}`),
   ].join('\n');
   comment(document, ['Resources', 'Rule'], ' EventBridge promises no order: consumers go by detail.metadata.sequence.');
@@ -162,6 +162,10 @@ export function infraYaml(template: InfraTemplate): string {
   comment(document, ['Resources', 'QueuePolicy'], ' Without it the rule matches and nothing arrives, silently.');
   for (const { path, text } of template.comments) comment(document, path, text);
   return document.toString({ lineWidth: 0 }).trimEnd();
+}
+
+function hasWayBack({ document }: InfraTemplate): boolean {
+  return 'ReverseRule' in (document['Resources'] as object);
 }
 
 function comment(document: Document, path: readonly string[], text: string): void {
