@@ -32,7 +32,11 @@ export async function readFindings(client: pg.ClientBase, resolved: ResolvedTabl
         : `role ${role} may not read ${displayName(table)}: \`banyan preview\` and a backfill can not`,
       remedy: `grant usage on schema ${quoteIdentifier(table.schema)} to ${quoteIdentifier(role)}; grant select on ${qualifiedName(table)} to ${quoteIdentifier(role)};`,
     }));
-  return [...tables, ...(await partitionFindings(client, resolved, role))];
+  return [
+    ...tables,
+    ...(await partitionFindings(client, resolved, role)),
+    ...(await rowSecurityFindings(client, resolved, role)),
+  ];
 }
 
 /** A backfill reads partitions themselves, and the privileges of their parent are not theirs. */
@@ -60,6 +64,33 @@ async function partitionFindings(client: pg.ClientBase, resolved: ResolvedTables
       subject: displayName(table),
       message: `role ${role} may not read partition ${displayName(first)} of ${displayName(table)}${others}: a backfill can not`,
       remedy: `grant usage on schema ${schemas} to ${quoteIdentifier(role)}; grant select on ${names} to ${quoteIdentifier(role)};`,
+    });
+  }
+  return findings;
+}
+
+/** Policies hide rows from a backfill and not from the stream: its chunks refuse to be read under one. */
+async function rowSecurityFindings(client: pg.ClientBase, resolved: ResolvedTables, role: string): Promise<Finding[]> {
+  const read = resolved.entries.filter(({ entry }) => entry.backfill).flatMap(({ tables }) => tables);
+  const findings: Finding[] = [];
+  for (const table of new Map(read.map((each) => [each.oid, each])).values()) {
+    const leaves = await leavesOf(client, table.oid);
+    const { rows } = await client.query<{ name: string; forced: boolean }>(
+      `select c.oid::regclass::text as name, c.relforcerowsecurity and pg_has_role(c.relowner, 'usage') as forced
+       from pg_class c where c.oid = any($1::oid[]) and row_security_active(c.oid) order by 1`,
+      [[table.oid, ...leaves.map(({ oid }) => oid)]],
+    );
+    const [first, ...more] = rows;
+    if (first === undefined) continue;
+    const others = more.length === 0 ? '' : ` and ${more.length} more`;
+    const forced = rows.filter(({ forced: isForced }) => isForced);
+    const unforce = forced.map(({ name }) => `alter table ${name} no force row level security;`).join(' ');
+    findings.push({
+      code: 'ROW_SECURITY_ACTIVE',
+      severity: 'error',
+      subject: displayName(table),
+      message: `row level security hides rows of ${first.name}${others} from role ${role}: a backfill of ${displayName(table)} can not read them all`,
+      remedy: forced.length === rows.length ? unforce : `alter role ${quoteIdentifier(role)} bypassrls;`,
     });
   }
   return findings;

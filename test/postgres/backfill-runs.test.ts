@@ -178,3 +178,41 @@ test('a transaction that is prepared while it is waited for is waited for on', a
   await reaches(bed, 'orders', 'completed');
   expect(bed.events.filter(({ data }) => data['id'] === 5).at(-1)?.data['note']).toBe('prepared');
 });
+
+test('what state can not answer for a while ends neither the session nor a run', { timeout: 60_000 }, async () => {
+  await using bed = await makeBed(server, { name: 'runs_state', setup: filled('orders') });
+  await bed.start({ capture: [capture('orders')] });
+  const session = async () =>
+    (
+      await bed.sql<{ pid: number }>(
+        `select active_pid as pid from pg_replication_slots where slot_name = '${bed.slot}'`,
+      )
+    )[0]?.pid;
+  const before = await session();
+  const client = new pg.Client({ connectionString: bed.url });
+  await client.connect();
+  try {
+    await client.query('begin; lock table banyan.backfill_run in access exclusive mode');
+    // One that waited has given up when another one waits.
+    const waits = new Set<string>();
+    await eventually(
+      async () => {
+        const found = await bed.sql<{ since: string }>(
+          'select waitstart::text as since from pg_locks where not granted',
+        );
+        for (const { since } of found) waits.add(since);
+        return waits.size > 1;
+      },
+      () => 'nobody asked a second time',
+      { timeoutMs: 30_000 },
+    );
+    await bed.sql(`update orders set note = 'shipped' where id = 7`);
+    await bed.accepted(1);
+  } finally {
+    await client.query('rollback');
+    await client.end();
+  }
+  await ask(bed, 'start', 'orders');
+  await reaches(bed, 'orders', 'completed');
+  expect(await session()).toBe(before);
+});

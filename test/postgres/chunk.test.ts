@@ -40,6 +40,21 @@ for (const major of majors) {
       expect(chunk).toMatchObject({ bytes: 0, last: undefined, atEnd: true });
     });
 
+    test('rows that a policy hides are an error, and no end of the table', async () => {
+      const table = await made(client, 'guarded', 'id int primary key');
+      await client.query(`insert into guarded values (1), (2); alter table guarded enable row level security;
+        create policy first_only on guarded using (id = 1); create role reader login; grant select on guarded to reader`);
+      const reader = await connectClient({ url: server.url('postgres', 'reader'), name: 'reader' });
+      try {
+        const request = { after: undefined, limits: wide, where: undefined };
+        await expect(readChunk(reader, table, request)).rejects.toMatchObject({ code: '42501' });
+        await client.query('alter role reader bypassrls');
+        expect([...(await readChunk(reader, table, request)).rows]).toEqual([['1'], ['2']]);
+      } finally {
+        await reader.end();
+      }
+    });
+
     describe('a condition', () => {
       let table: MadeTable;
 

@@ -70,6 +70,36 @@ describe('preflight', () => {
     await server.query('drop publication banyan_test; drop owned by reader cascade; drop table sales');
   });
 
+  it('finds tables whose policies would hide rows from a backfill, and the remedy mends it', async () => {
+    await server.query(`create table secrets (id int primary key) partition by range (id);
+      create table secrets_a partition of secrets for values from (1) to (10);
+      create table own (id int primary key); create role guest login replication;
+      alter table secrets_a enable row level security; alter table own enable row level security;
+      alter table own owner to guest; grant select on secrets, secrets_a to guest;
+      create publication banyan_test for table secrets, own with (publish_via_partition_root = true);
+      grant create on database postgres to guest`);
+    const hidden = async (table: string, backfill = true) =>
+      (await check(server, { user: 'guest', capture: [{ table, backfill }] })).filter(
+        ({ code }) => code === 'ROW_SECURITY_ACTIVE',
+      );
+    expect(await hidden('public.own')).toEqual([]);
+    await server.query('alter table own force row level security');
+    const [forced] = await hidden('public.own');
+    expect(forced).toMatchObject({ severity: 'error', subject: 'public.own' });
+    await server.query(forced?.remedy ?? '');
+    expect(await hidden('public.own')).toEqual([]);
+    expect(await hidden('public.secrets', false)).toEqual([]);
+    const [found, ...rest] = await hidden('public.secrets');
+    expect(rest).toEqual([]);
+    expect(found).toMatchObject({ severity: 'error', subject: 'public.secrets' });
+    expect(found?.message).toContain('secrets_a');
+    await server.query(found?.remedy ?? '');
+    expect(await hidden('public.secrets')).toEqual([]);
+    await server.query(
+      'drop publication banyan_test; drop owned by guest cascade; drop table secrets; drop role guest',
+    );
+  });
+
   it('finds unknown tables, missing identities and what a column list blocks', async () => {
     await server.query('create table keyless (a int)');
     const findings = await check(server, {

@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { ChunkWindow } from '../../src/capture/backfill/window.ts';
+import { ChunkAccount } from '../../src/capture/backfill/account.ts';
+import { ChunkWindow, RecentCommits } from '../../src/capture/backfill/window.ts';
 import type { TransactionHeader, Tuple } from '../../src/core/change.ts';
 import { parseLsn } from '../../src/core/lsn.ts';
+import { Snapshot } from '../../src/postgres/snapshot-xids.ts';
 
 const mark: TransactionHeader = { xid: 1, commitLsn: parseLsn('0/100'), committedAtMicros: 0n, timeline: 1 };
 const rows: readonly Tuple[] = [
@@ -92,5 +94,55 @@ describe('a chunk between its marks', () => {
     expect(rest(late)).toEqual([]);
     expect(late.spoiled).toBe('truncated');
     expect(late.uncovered).toEqual([]);
+  });
+});
+
+describe('recent commits', () => {
+  test('are forgotten when every later snapshot sees them, and not before', () => {
+    const recent = new RecentCommits();
+    for (const xid of [700, 703, 705, 703]) recent.add(xid);
+    expect([recent.size, recent.count]).toEqual([3, 3]);
+    // 703 runs for this snapshot, though the stream has shown it.
+    recent.prune(Snapshot.parse('703:706:703'));
+    expect(recent.size).toBe(2);
+    expect(recent.unseenBy(Snapshot.parse('703:706:703'), 3)).toBe(703);
+    recent.prune(Snapshot.parse('706:706:'));
+    expect([recent.size, recent.count]).toEqual([0, 3]);
+    expect(recent.unseenBy(Snapshot.parse('703:706:703'), 3)).toBeUndefined();
+  });
+
+  test('that came behind the low mark are not asked for', () => {
+    const recent = new RecentCommits();
+    recent.add(700);
+    const count = recent.count;
+    recent.add(703);
+    expect(recent.unseenBy(Snapshot.parse('703:706:703'), count)).toBeUndefined();
+  });
+});
+
+describe('the events of a chunk', () => {
+  test('are settled when the last one is', async () => {
+    const account = new ChunkAccount();
+    await account.settled(AbortSignal.abort());
+    account.open();
+    account.open();
+    const settled = account.settled(new AbortController().signal);
+    account.settle();
+    let isSettled = false;
+    void settled.then(() => (isSettled = true));
+    await Promise.resolve();
+    expect(isSettled).toBe(false);
+    account.settle();
+    await settled;
+  });
+
+  test('are not waited for behind an abort, whether it came before or comes meanwhile', async () => {
+    const account = new ChunkAccount();
+    account.open();
+    await expect(account.settled(AbortSignal.abort(new Error('over')))).rejects.toThrow('over');
+    const stop = new AbortController();
+    const settled = account.settled(stop.signal);
+    stop.abort(new Error('over now'));
+    await expect(settled).rejects.toThrow('over now');
   });
 });
