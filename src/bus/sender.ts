@@ -40,13 +40,15 @@ const ATTEMPTS_BEFORE_WARNING = 5;
  * Sends whatever it is offered, in batches, several calls at a time, until each item is accepted or rejected for its own fault. It knows no
  * order: whoever offers an item has made sure that nothing else of its key is on the way.
  *
- * p-queue bounds the calls. A task is a *hand* that goes on taking batches while there are any, so that its cost is paid once per burst and
- * not once per request.
+ * p-queue bounds the calls. A task is a *hand*, which takes batch after batch and rests while there is none: the cost of a task, which is that of
+ * mapping several rows, is paid once and not once per request.
  */
 export class Sender<T extends Outgoing> {
   readonly #options: SenderOptions<T>;
   readonly #batcher: Batcher<T>;
   readonly #hands: PQueue;
+  /** Gives its next batch to a hand that rests, or sends it home. */
+  readonly #resting: ((batch: T[] | undefined) => void)[] = [];
   readonly #rate = new AdaptiveRate();
   /** Failed attempts, of items that failed at all. */
   readonly #attempts = new Map<T, number>();
@@ -93,6 +95,7 @@ export class Sender<T extends Outgoing> {
   async ended(): Promise<void> {
     this.#batcher.close();
     clearImmediate(this.#lookAgain);
+    for (const wake of this.#resting.splice(0)) wake(undefined);
     await this.#hands.onIdle();
     await this.#mending;
   }
@@ -103,9 +106,14 @@ export class Sender<T extends Outgoing> {
   }
 
   #pump(): void {
-    while (this.#hands.pending + this.#hands.size < this.#options.concurrency) {
+    while (this.#resting.length > 0 || this.#hands.pending + this.#hands.size < this.#options.concurrency) {
       const batch = this.#nextBatch();
       if (batch === undefined) return;
+      const wake = this.#resting.pop();
+      if (wake !== undefined) {
+        wake(batch);
+        continue;
+      }
       this.#hands
         .add(() => this.#work(batch))
         .catch((error: unknown) => this.#options.health.halt(toBanyanError(error, 'handling the answer of the bus')));
@@ -113,25 +121,34 @@ export class Sender<T extends Outgoing> {
   }
 
   async #work(first: T[]): Promise<void> {
-    for (let batch: T[] | undefined = first; batch !== undefined; batch = this.#nextBatch()) {
+    for (let batch: T[] | undefined = first; batch !== undefined; batch = this.#nextBatch() ?? (await this.#rest())) {
       const outcomes = await this.#call(batch, 'sending');
       if (outcomes !== undefined) this.#judge(batch, outcomes);
     }
   }
 
-  /** A batch that is not full waits its time only while other calls are under way: then their answers are not late by it. */
-  #nextBatch(): T[] | undefined {
-    if (this.#options.health.state !== 'sending' || this.#options.signal.aborted) return undefined;
-    return this.#inFlight === 0 ? this.#batcher.takeAny() : this.#batcher.take();
+  #rest(): Promise<T[] | undefined> {
+    if (this.#options.signal.aborted) return Promise.resolve(undefined);
+    return new Promise((resolve) => this.#resting.push(resolve));
   }
 
   /**
-   * One request, made in this state. undefined: it was not made since the state has changed, or ended by the stop; its items are blocked, or
+   * Counts as in flight from here on. A batch that is not full waits its time only while other calls are under way: then their answers are not
+   * late by it.
+   */
+  #nextBatch(): T[] | undefined {
+    if (this.#options.health.state !== 'sending' || this.#options.signal.aborted) return undefined;
+    const batch = this.#inFlight === 0 ? this.#batcher.takeAny() : this.#batcher.take();
+    if (batch !== undefined) this.#inFlight += 1;
+    return batch;
+  }
+
+  /**
+   * One request, counted as in flight already, and made in this state. undefined: it was not made since the state has changed, or ended by the stop; its items are blocked, or
    * stay unsettled.
    */
   async #call(batch: readonly T[], state: 'sending' | 'waiting'): Promise<readonly Outcome[] | undefined> {
     const { publisher, signal, health } = this.#options;
-    this.#inFlight += 1;
     try {
       const waitMs = this.#rate.reserveMs();
       if (waitMs > 0) {
@@ -232,6 +249,7 @@ export class Sender<T extends Outgoing> {
     while (this.#blocked.length > 0) {
       if (this.#options.health.state !== 'waiting') return false;
       const trial = this.#takeBlocked();
+      this.#inFlight += 1;
       const outcomes = await this.#call(trial, 'waiting');
       if (outcomes === undefined) return false;
       this.#judge(trial, outcomes);

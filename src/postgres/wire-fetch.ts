@@ -108,7 +108,7 @@ class WireFetch implements pg.Submittable {
         this.#needed = end - place;
         break;
       }
-      if (kind === DATA_ROW) this.#take(block, place + HEADER_BYTES, end);
+      if (kind === DATA_ROW) this.#take(block, place + HEADER_BYTES);
       else this.#pass(block.subarray(place, end));
       place = end;
     }
@@ -122,10 +122,10 @@ class WireFetch implements pg.Submittable {
     }
   };
 
-  #take(block: Buffer, start: number, end: number): void {
+  #take(block: Buffer, start: number): void {
     const { into, maxBytes } = this.#options;
     this.#rows += 1;
-    if (into.bytes < maxBytes) into.add(block, start, end);
+    if (into.bytes < maxBytes) into.add(block, start);
   }
 
   #pass(data: Buffer): void {

@@ -1,10 +1,13 @@
 import { isAscii } from 'node:buffer';
 import type { Cell } from '../core/change.ts';
 
-/** A row is the number of its values, and each value's length before its text; NULL has this length. */
-const NULL_LENGTH = -1;
+/** A row is the number of its values, and each value's length before its text. */
 const COUNT_BYTES = 2;
 const LENGTH_BYTES = 4;
+
+/** The server's length of NULL, and what is written over it: a length that no value has, of bytes that are ASCII as all of the block may be. */
+const NULL_SENT = -1;
+const NULL_LENGTH = 0x7f7f7f7f;
 
 // oxlint-disable-next-line no-control-regex -- the range is what a byte of ASCII can be
 const BEYOND_ASCII = /[^\u0000-\u007f]/;
@@ -40,11 +43,22 @@ export class WireRows {
   }
 
   /** The block is nobody else's from now on. */
-  add(block: Buffer, start: number, end: number): void {
+  add(block: Buffer, start: number): void {
     if (this.#blocks.at(-1) !== block) this.#blocks.push(block);
     this.#blockOf.push(this.#blocks.length - 1);
     this.#startOf.push(start);
-    this.#bytes += end - start - COUNT_BYTES - LENGTH_BYTES * block.readInt16BE(start);
+    const columns = block.readInt16BE(start);
+    let place = start + COUNT_BYTES;
+    for (let column = 0; column < columns; column += 1) {
+      const length = block.readInt32BE(place);
+      if (length === NULL_SENT) {
+        block.writeInt32BE(NULL_LENGTH, place);
+      } else {
+        this.#bytes += length;
+        place += length;
+      }
+      place += LENGTH_BYTES;
+    }
   }
 
   at(row: number): Cell[] | undefined {
