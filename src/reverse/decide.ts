@@ -43,6 +43,11 @@ export type Decision =
       readonly columns: readonly string[];
       /** Written although the other side had changed the row. */
       readonly conflict: ConflictKind | undefined;
+      /**
+       * To be published, although the row is as the event means it: an older event of ours is under way that the producer will take over its own state, and
+       * what comes behind that one has to bring it back.
+       */
+      readonly announce: boolean;
       readonly next: Versions;
     }
   /** The row is already as the event wants it; its version counts. */
@@ -139,24 +144,38 @@ function differing({ row, basedOn, legacy }: Facts): 'agreed' | 'conflict' | 'as
   return legacy.sequence === undefined || basedOn >= legacy.sequence ? 'agreed' : 'conflict';
 }
 
+/** Whether the producer had seen what it was told last. Without `basedOn` nobody knows. */
+function hasHeard({ basedOn, legacy }: Facts): 'heard' | 'unheard' | 'ask' {
+  if (basedOn === undefined) return 'unheard';
+  if (legacy === undefined) return 'ask';
+  return legacy.sequence === undefined || basedOn >= legacy.sequence ? 'heard' : 'unheard';
+}
+
 function settled(
-  { policy }: Facts,
+  facts: Facts,
   found: {
     readonly conflict: ConflictKind;
     readonly taken: 'agreed' | 'conflict' | 'ask';
     readonly write: { do: 'insert' | 'update' | 'delete'; columns: readonly string[]; next: Versions };
   },
 ): Decision {
+  const { policy, known } = facts;
   const { conflict, taken, write } = found;
   if (taken === 'ask') return { do: 'ask' };
-  if (taken === 'agreed') return { ...write, conflict: undefined };
+  if (taken === 'agreed') {
+    const announce = known.told ? hasHeard(facts) : 'heard';
+    if (announce === 'ask') return { do: 'ask' };
+    return { ...write, conflict: undefined, announce: announce === 'unheard' };
+  }
   switch (policy) {
     case 'new-wins':
-      return { ...write, conflict };
+      return { ...write, conflict, announce: true };
     case 'legacy-wins':
       return { do: 'refuse', conflict, next: write.next };
     case 'park':
       return fail('conflict-parked', conflict);
+    default:
+      return policy satisfies never;
   }
 }
 

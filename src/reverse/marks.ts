@@ -20,6 +20,11 @@ export interface Written {
    */
   readonly texts: Texts | undefined;
   readonly hash: (text: string | null) => string;
+  /**
+   * The event says what it is based on. A refusal then leaves the hashes as they were: only an event that is based on the correction may pass, not the next one
+   * that its producer sent before it had heard of it.
+   */
+  readonly isBased: boolean;
 }
 
 /** The marks of a row's columns after that. */
@@ -37,12 +42,15 @@ export function marksAfter(written: Written): Marks {
         ? buried(written)
         : { ...known, ...hashed(written, key), ...versioned(written, decision.columns) };
     case 'refuse':
+      if (written.isBased) return { ...known, ...unhashed(written, set) };
       return {
         ...(texts === undefined ? buried(written) : { ...known, ...hashed(written) }),
         ...versioned(written, set),
       };
     case 'delete':
       return buried(written);
+    default:
+      return decision satisfies never;
   }
 }
 
@@ -71,6 +79,13 @@ function versioned({ known, version, texts, hash }: Written, columns: readonly s
       hash: texts === undefined ? undefined : hash(texts[name] ?? null),
     };
   });
+}
+
+/** The versions count, and what we wrote last stays what it was. */
+function unhashed(written: Written, columns: readonly string[]): Marks {
+  const { known } = written;
+  const next = versioned(written, columns);
+  return marks(columns, (name) => ({ version: next[name]?.version, hash: known[name]?.hash }));
 }
 
 /** No row: nothing to compare with. What is newer than the delete is kept for the row's return. */

@@ -20,6 +20,8 @@ export interface AppliedVersion {
   /** The highest one that was seen. */
   readonly last: bigint | undefined;
   readonly columns: Readonly<Record<string, ColumnMark>>;
+  /** A correction went out, and events may be under way whose producer has not heard of it. */
+  readonly told: boolean;
 }
 
 /** A row of `applied_version` as text, as the claiming statement returns it. */
@@ -28,6 +30,7 @@ export interface AppliedVersionRow {
   readonly delete_version: string | null;
   readonly last_version: string | null;
   readonly columns: string;
+  readonly told: string | boolean;
 }
 
 export interface AppliedVersionKey {
@@ -50,7 +53,7 @@ export function appliedVersionStore(scope: StateScope): AppliedVersionStore {
     async save(client, key, version) {
       await queryStateIn(client, scope, {
         name: 'banyan_save_version',
-        sql: `update {applied_version} set created_version = $4, delete_version = $5, last_version = $6, columns = $7
+        sql: `update {applied_version} set created_version = $4, delete_version = $5, last_version = $6, columns = $7, told = $8
               where connector = $1 and table_name = $2 and key = $3`,
         values: [
           scope.connector,
@@ -60,6 +63,7 @@ export function appliedVersionStore(scope: StateScope): AppliedVersionStore {
           version.deleted?.toString() ?? null,
           version.last?.toString() ?? null,
           marksJson(version.columns),
+          version.told,
         ],
       });
     },
@@ -67,7 +71,7 @@ export function appliedVersionStore(scope: StateScope): AppliedVersionStore {
     async get(table, key) {
       const [row] = await queryState<AppliedVersionRow>(
         scope,
-        `select created_version::text, delete_version::text, last_version::text, columns::text
+        `select created_version::text, delete_version::text, last_version::text, columns::text, told
          from {applied_version} where connector = $1 and table_name = $2 and key = $3`,
         [scope.connector, table, key],
       );
@@ -82,6 +86,7 @@ export function appliedVersionOf(row: AppliedVersionRow): AppliedVersion {
     deleted: bigintOf(row.delete_version),
     last: bigintOf(row.last_version),
     columns: marksOf(row.columns),
+    told: row.told === true || row.told === 't',
   };
 }
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { decide, type Decision, type Facts, type RowFacts } from '../../src/reverse/decide.ts';
 import type { AppliedVersion, ColumnMark } from '../../src/state/applied-versions.ts';
 
-const unknown: AppliedVersion = { created: undefined, deleted: undefined, last: undefined, columns: {} };
+const unknown: AppliedVersion = { created: undefined, deleted: undefined, last: undefined, columns: {}, told: false };
 
 function mark(version: bigint | undefined, hash: string | undefined): ColumnMark {
   return { version, hash };
@@ -15,6 +15,7 @@ function written(version: bigint): AppliedVersion {
     deleted: undefined,
     last: version,
     columns: { a: mark(version, 'a1'), b: mark(version, 'b1') },
+    told: false,
   };
 }
 

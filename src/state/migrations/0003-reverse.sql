@@ -34,6 +34,8 @@ create table applied_version (
   last_version numeric,
   -- {column: [version or null, hash of what we left there or null, text of a patch that outlived a delete]}
   columns jsonb not null default '{}',
+  -- The producer was told how the row stands, and may have sent events before it heard that.
+  told boolean not null default false,
   applied_at timestamptz not null default now(),
   primary key (connector, table_name, key)
 ) with (fillfactor = 80);

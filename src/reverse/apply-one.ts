@@ -1,0 +1,233 @@
+import { createHmac } from 'node:crypto';
+import type pg from 'pg';
+import { BanyanError } from '../core/errors.ts';
+import { within } from '../flow/within.ts';
+import { displayName } from '../postgres/identifier.ts';
+import type { AppliedVersionStore } from '../state/applied-versions.ts';
+import type { ConflictStore } from '../state/conflicts.ts';
+import type { InboxOutcome, InboxStore, InboxVerdict } from '../state/inbox.ts';
+import type { LegacyChangeStore } from '../state/legacy-changes.ts';
+import { reverseIsOn, stageWinner } from '../state/table-stages.ts';
+import { conflictOf, ConflictParked } from './conflict.ts';
+import type { RowForPeople } from './conflict-rows.ts';
+import { decide, type Decision, type Facts } from './decide.ts';
+import type { ApplyOutcome, ConflictKind, Intent } from './intent.ts';
+import { marksAfter, type Texts } from './marks.ts';
+import { type Before, type Claim, EventRows, type RowOwner, type WriteDecision } from './rows.ts';
+
+export interface ApplyContext extends RowOwner {
+  readonly pool: pg.Pool;
+  readonly inbox: InboxStore;
+  readonly versions: AppliedVersionStore;
+  readonly conflicts: ConflictStore;
+  readonly legacyChanges: LegacyChangeStore;
+  readonly show: RowForPeople;
+  /** Sets an event aside in the transaction that tried it. */
+  readonly park: (client: pg.ClientBase, intent: Intent, error: BanyanError) => Promise<void>;
+  /** Resolves when capture has seen everything that is committed now, and `legacy_change` says so. */
+  readonly caughtUp: () => Promise<void>;
+  /** Older events may be repeats that the inbox has forgotten. */
+  readonly horizonMs: number;
+  /** A person has decided: a replay is taken, and what fails is not set aside again. */
+  readonly byOperator: boolean;
+}
+
+/** The stream is too far behind to wait for it with a row locked: everything is rolled back, and done again when it has caught up. */
+export class UndecidedYet extends Error {}
+
+/** How long others may wait for a row because of that. */
+const LOCKED_WAIT_MS = 1_000;
+
+/** One event, within a savepoint of its caller. Throws what the server says, and a BanyanError where the event can not be applied. */
+export async function applyOne(client: pg.ClientBase, intent: Intent, context: ApplyContext): Promise<ApplyOutcome> {
+  return new Application(client, intent, context).run();
+}
+
+class Application {
+  readonly #client: pg.ClientBase;
+  readonly #intent: Intent;
+  readonly #context: ApplyContext;
+  readonly #rows: EventRows;
+
+  constructor(client: pg.ClientBase, intent: Intent, context: ApplyContext) {
+    this.#client = client;
+    this.#intent = intent;
+    this.#context = context;
+    this.#rows = new EventRows(client, intent, context);
+  }
+
+  async run(): Promise<ApplyOutcome> {
+    const claim = await this.#rows.claim();
+    if (claim === undefined) return { status: 'duplicate' };
+    if (!reverseIsOn(claim.stage)) {
+      await this.#settle('skipped', undefined);
+      return { status: 'skipped' };
+    }
+    const before = await this.#rows.before();
+    const facts = this.#facts(claim, before);
+    let decision = decide(facts);
+    if (decision.do === 'ask') decision = decide({ ...facts, legacy: await this.#legacy(claim) });
+    switch (decision.do) {
+      case 'stale':
+        await this.#remember(claim, { decision, texts: before?.texts, told: claim.known.told });
+        await this.#settle('stale', undefined);
+        return { status: 'stale' };
+      case 'nothing':
+        await this.#remember(claim, { decision, texts: before?.texts, told: claim.known.told });
+        await this.#settle('applied', 'unchanged');
+        return applied('unchanged', decision.conflict);
+      case 'refuse':
+        return await this.#refuse(claim, { decision, policy: facts.policy });
+      case 'insert':
+      case 'update':
+      case 'delete':
+        return await this.#write(claim, { decision, before, policy: facts.policy });
+      case 'fail':
+        return this.#fail(decision, { before, policy: facts.policy });
+      case 'ask':
+        throw new TypeError('asked twice for the last legacy change');
+      default:
+        return decision satisfies never;
+    }
+  }
+
+  #facts({ known, stage }: Claim, before: Before | undefined): Facts {
+    const { target, version, basedOn } = this.#intent;
+    return {
+      operation: target.operation,
+      set: target.set.map(({ name }) => name),
+      version: version === undefined ? undefined : BigInt(version),
+      gaps: target.gaps,
+      replayed: this.#isReplayed(),
+      policy: target.conflict === 'stage' ? stageWinner(stage) : target.conflict,
+      known,
+      row: before && {
+        hashes: Object.fromEntries(Object.entries(before.texts).map(([name, text]) => [name, this.#hash(text)])),
+        same: before.same,
+        expected: before.expected,
+      },
+      basedOn,
+      legacy: undefined,
+    };
+  }
+
+  #isReplayed(): boolean {
+    const { target, isReplay, eventTime } = this.#intent;
+    if (this.#context.byOperator || target.replay === 'allow') return false;
+    return isReplay || (eventTime !== undefined && Date.now() - Date.parse(eventTime) > this.#context.horizonMs);
+  }
+
+  /** The row is locked: what is known when the stream has caught up is known for as long as it stays so. */
+  async #legacy({ key }: Claim): Promise<{ sequence: string | undefined }> {
+    const { caughtUp, legacyChanges } = this.#context;
+    const { schema, name } = this.#intent.target.table;
+    let isThere = false;
+    const waiting = caughtUp().then(() => (isThere = true));
+    // It goes on in the background where it takes longer.
+    waiting.catch(() => undefined);
+    await within(LOCKED_WAIT_MS, waiting);
+    if (!isThere) throw new UndecidedYet();
+    return { sequence: await legacyChanges.sequenceOf(this.#client, `${schema}.${name}`, key) };
+  }
+
+  async #write(
+    claim: Claim,
+    what: {
+      readonly decision: WriteDecision;
+      readonly before: Before | undefined;
+      readonly policy: Facts['policy'];
+    },
+  ): Promise<ApplyOutcome> {
+    const { decision, before, policy } = what;
+    const after = await this.#rows.write(claim, { decision, before });
+    if (after === undefined) {
+      // A BEFORE trigger has let it fall.
+      const fallen = { do: 'refuse', conflict: 'echo_diverged', next: claim.known } as const;
+      return await this.#refuse(claim, { decision: fallen, policy });
+    }
+    const isCorrection = after.corrected || decision.announce;
+    await this.#remember(claim, { decision, texts: after.texts, told: isCorrection });
+    if (decision.conflict !== undefined) {
+      await this.#record({ kind: decision.conflict, policy, resolution: 'new-wins', current: before?.texts });
+    }
+    return applied(isCorrection ? 'correction' : 'echo', decision.conflict);
+  }
+
+  /** Nothing is written; the producer is told how the row stands. */
+  async #refuse(
+    claim: Claim,
+    { decision, policy }: { readonly decision: Extract<Decision, { do: 'refuse' }>; readonly policy: Facts['policy'] },
+  ): Promise<ApplyOutcome> {
+    const row = await this.#rows.tell(claim);
+    await this.#remember(claim, { decision, texts: row, told: true });
+    await this.#record({ kind: decision.conflict, policy, resolution: 'legacy-wins', current: row });
+    await this.#settle('refused', undefined);
+    return { status: 'refused', conflict: decision.conflict };
+  }
+
+  #fail(
+    { kind, conflict }: Extract<Decision, { do: 'fail' }>,
+    { before, policy }: { readonly before: Before | undefined; readonly policy: Facts['policy'] },
+  ): never {
+    const { target } = this.#intent;
+    if (kind === 'conflict-parked' && conflict !== undefined) {
+      const facts = { kind: conflict, policy, resolution: 'parked', current: before?.texts } as const;
+      throw new ConflictParked(conflictOf(this.#intent, { ...facts, show: this.#context.show }), target.table);
+    }
+    throw new BanyanError(kind, `${displayName(target.table)}: ${SAYS[kind]}`, { context: { conflict } });
+  }
+
+  async #remember(
+    { versionKey, known }: Claim,
+    what: {
+      readonly decision: Exclude<Decision, { do: 'ask' | 'fail' }>;
+      readonly texts: Texts | undefined;
+      readonly told: boolean;
+    },
+  ): Promise<void> {
+    const { target, version, basedOn } = this.#intent;
+    const { decision, texts, told } = what;
+    const columns = marksAfter({
+      decision,
+      version: version === undefined ? undefined : BigInt(version),
+      key: this.#rows.keyNames,
+      set: target.set.map(({ name }) => name),
+      known: known.columns,
+      texts,
+      hash: (text) => this.#hash(text),
+      isBased: basedOn !== undefined,
+    });
+    const key = { table: this.#rows.versionsOf, key: versionKey };
+    await this.#context.versions.save(this.#client, key, { ...decision.next, columns, told });
+  }
+
+  async #settle(outcome: InboxOutcome, verdict: InboxVerdict | undefined): Promise<void> {
+    const { producer, eventId, target } = this.#intent;
+    await this.#context.inbox.settle(this.#client, { producer, eventId, target: target.id }, { outcome, verdict });
+  }
+
+  async #record(conflict: Omit<Parameters<typeof conflictOf>[1], 'show'>): Promise<void> {
+    const { conflicts, show } = this.#context;
+    await conflicts.record(this.#client, conflictOf(this.#intent, { ...conflict, show }));
+  }
+
+  /** Keyed: values of few forms could be guessed from a plain one. */
+  #hash(text: string | null): string {
+    if (text === null) return '-';
+    return createHmac('sha256', this.#context.secret).update(text).digest('base64url').slice(0, HASH_LENGTH);
+  }
+}
+
+/** 96 of 256 bits. */
+const HASH_LENGTH = 16;
+
+const SAYS: Readonly<Record<Extract<Decision, { do: 'fail' }>['kind'], string>> = {
+  'version-gap': 'an event with an earlier version has not come yet',
+  'row-missing': 'the row is not there, or not yet',
+  'conflict-parked': 'a person has to decide',
+  replayed: 'the event is a replay, or older than applied events are remembered',
+};
+
+function applied(verdict: InboxVerdict, conflict: ConflictKind | undefined): ApplyOutcome {
+  return { status: 'applied', verdict, ...(conflict === undefined ? {} : { conflict }) };
+}

@@ -1,0 +1,136 @@
+import type pg from 'pg';
+import { BanyanError } from '../core/errors.ts';
+import type { ApplyOutcome, Intent } from './intent.ts';
+import { applyError, isOutdatedPlan } from './apply-error.ts';
+import { type ApplyContext, applyOne, UndecidedYet } from './apply-one.ts';
+import { ConflictParked } from './conflict.ts';
+
+/**
+ * Several events in one transaction, in the order of their lanes, a savepoint each. Returns an outcome each, in the order given, when it has committed.
+ * Throws where the whole has to be done again: nothing was done then. An event that fails for its own fault is set aside in the same transaction.
+ */
+export async function applyTogether(
+  intents: readonly Intent[],
+  context: ApplyContext,
+): Promise<readonly ApplyOutcome[]> {
+  for (;;) {
+    try {
+      return await attempt(intents, context);
+    } catch (error) {
+      // Only where the stream is far behind: then nobody is to wait for a row's lock meanwhile.
+      if (!(error instanceof UndecidedYet)) throw error;
+      await context.caughtUp();
+    }
+  }
+}
+
+async function attempt(intents: readonly Intent[], context: ApplyContext): Promise<readonly ApplyOutcome[]> {
+  const outcomes = new Map<Intent, ApplyOutcome>();
+  const ordered = intents.toSorted((one, other) => (one.lane < other.lane ? -1 : one.lane > other.lane ? 1 : 0));
+  const client = await connected(context.pool, ordered);
+  let isBroken = false;
+  let isCommitting = false;
+  try {
+    await client.query('begin isolation level read committed');
+    for (const intent of ordered) outcomes.set(intent, await applyGuarded(client, intent, context));
+    isCommitting = true;
+    await client.query('commit');
+  } catch (thrown) {
+    isBroken = isOutdatedPlan(thrown) || !(await rolledBack(client));
+    const failure = thrown instanceof UndecidedYet ? thrown : applyError(thrown, tableOf(ordered));
+    if (!isCommitting || failure instanceof UndecidedYet || !isOwnFault(failure)) throw failure;
+    // A deferred constraint: it fails at COMMIT, and names no event.
+    return await apart(intents, { failure, context });
+  } finally {
+    client.release(isBroken);
+  }
+  return intents.map((intent) => outcomes.get(intent) as ApplyOutcome);
+}
+
+/** One by one, so that each fails for itself; the one that is alone already is set aside. */
+async function apart(
+  intents: readonly Intent[],
+  { failure, context }: { readonly failure: BanyanError; readonly context: ApplyContext },
+): Promise<readonly ApplyOutcome[]> {
+  const outcomes: ApplyOutcome[] = [];
+  if (intents.length > 1) {
+    for (const intent of intents) outcomes.push(...(await applyTogether([intent], context)));
+    return outcomes;
+  }
+  const client = await connected(context.pool, intents);
+  let isBroken = false;
+  try {
+    await client.query('begin isolation level read committed');
+    for (const intent of intents) outcomes.push(await setAside(client, intent, { failure, context }));
+    await client.query('commit');
+  } catch (thrown) {
+    isBroken = !(await rolledBack(client));
+    throw applyError(thrown, tableOf(intents));
+  } finally {
+    client.release(isBroken);
+  }
+  return outcomes;
+}
+
+/** How often an event is tried anew at once: its row came, or went, between two of its statements. */
+const TRIES = 3;
+
+async function applyGuarded(client: pg.PoolClient, intent: Intent, context: ApplyContext): Promise<ApplyOutcome> {
+  for (let attempts = 1; ; attempts += 1) {
+    await client.query('savepoint event');
+    try {
+      const outcome = await applyOne(client, intent, context);
+      await client.query('release savepoint event');
+      return outcome;
+    } catch (thrown) {
+      if (thrown instanceof UndecidedYet) throw thrown;
+      const failure = applyError(thrown, intent.target.table);
+      if (!isOwnFault(failure)) throw thrown;
+      await client.query('rollback to savepoint event; release savepoint event');
+      // Somebody else's row with the same key: the next try finds it. Another unique column stays taken.
+      if (failure.code === UNIQUE_VIOLATION && intent.target.operation !== 'delete' && attempts < TRIES) continue;
+      return await setAside(client, intent, { failure, context });
+    }
+  }
+}
+
+const UNIQUE_VIOLATION = '23505';
+
+async function setAside(
+  client: pg.PoolClient,
+  intent: Intent,
+  { failure, context }: { readonly failure: BanyanError; readonly context: ApplyContext },
+): Promise<ApplyOutcome> {
+  if (failure instanceof ConflictParked) await context.conflicts.record(client, failure.conflict);
+  if (!context.byOperator) await context.park(client, intent, failure);
+  return { status: 'failed', error: failure };
+}
+
+/** Whether the others of the transaction may go on. */
+function isOwnFault({ reaction }: BanyanError): boolean {
+  return reaction === 'park' || reaction === 'hold';
+}
+
+function tableOf(intents: readonly Intent[]) {
+  const [first] = intents;
+  if (first === undefined) throw new TypeError('a transaction without events');
+  return first.target.table;
+}
+
+async function connected(pool: pg.Pool, intents: readonly Intent[]): Promise<pg.PoolClient> {
+  try {
+    return await pool.connect();
+  } catch (error) {
+    throw applyError(error, tableOf(intents));
+  }
+}
+
+async function rolledBack(client: pg.PoolClient): Promise<boolean> {
+  try {
+    await client.query('rollback');
+    return true;
+  } catch {
+    // A connection that is gone has rolled back by itself.
+    return false;
+  }
+}

@@ -1,0 +1,234 @@
+import type pg from 'pg';
+import { applyPrefix, formatMessage, shortXid } from '../postgres/apply-tag.ts';
+import { textTypes } from '../postgres/connection.ts';
+import { type AppliedVersion, appliedVersionOf } from '../state/applied-versions.ts';
+import { DEFAULT_STAGE } from '../state/table-stages.ts';
+import type { Decision } from './decide.ts';
+import type { Intent } from './intent.ts';
+import { type Texts, valuesToInsert } from './marks.ts';
+import { type Statement, statementsOf, type TargetStatements } from './statements.ts';
+
+/** Whose transaction it is. */
+export interface RowOwner {
+  /** `config.name` */
+  readonly connector: string;
+  /** As configured, not quoted. */
+  readonly stateSchema: string;
+  /** Of `reverse_secret`. */
+  readonly secret: Uint8Array;
+}
+
+/** What the claiming statement found. */
+export interface Claim {
+  /** As `applied_version` has it. */
+  readonly versionKey: string;
+  readonly known: AppliedVersion;
+  readonly stage: string;
+  readonly xid: number;
+  /** As a row of the table would print it, in the order of the table's columns. */
+  readonly key: readonly string[];
+}
+
+/** The row as it stands. */
+export interface Before {
+  /** Columns that hold already what the event sets. */
+  readonly same: ReadonlySet<string>;
+  /** Whether the row is as the event expects it; undefined: it expects nothing. */
+  readonly expected: boolean | undefined;
+  readonly texts: Texts;
+}
+
+export type WriteDecision = Extract<Decision, { do: 'insert' | 'update' | 'delete' }>;
+
+/** What was written. */
+export interface After {
+  /** The row is not as the event means it. */
+  readonly corrected: boolean;
+  /** Of the columns that were written, and of those that changed with them. Of an insert: of all. */
+  readonly texts: Texts;
+}
+
+/** The statements of one event: what it finds, and what it writes, with the messages that capture knows its writes by. */
+export class EventRows {
+  readonly #client: pg.ClientBase;
+  readonly #intent: Intent;
+  readonly #owner: RowOwner;
+  readonly #statements: TargetStatements;
+  /** Of the event, in the order of the statements. */
+  readonly #keyValues: readonly string[];
+
+  constructor(client: pg.ClientBase, intent: Intent, owner: RowOwner) {
+    this.#client = client;
+    this.#intent = intent;
+    this.#owner = owner;
+    this.#statements = statementsOf(intent.target, owner.stateSchema);
+    this.#keyValues = this.#statements.keyOrder.map((index) => intent.key[index] ?? '');
+  }
+
+  /** Key columns in the order of the table's. */
+  get keyNames(): readonly string[] {
+    return this.#statements.keyNames;
+  }
+
+  /** What the row's versions stand under. */
+  get versionsOf(): string {
+    return this.#statements.versionsOf;
+  }
+
+  /** Takes the event in and locks its key. undefined: the event is known. */
+  async claim(): Promise<Claim | undefined> {
+    const { target, producer, eventId, eventTime } = this.#intent;
+    const { claim, versionsOf } = this.#statements;
+    const table = `${target.table.schema}.${target.table.name}`;
+    const [row] = await this.#query(claim, [
+      this.#owner.connector,
+      producer,
+      eventId,
+      target.id,
+      eventTime ?? null,
+      versionsOf,
+      table,
+      ...this.#keyValues,
+    ]);
+    if (row === undefined) return undefined;
+    const [versionKey, created, deleted, last, columns, told, stage, xid, ...key] = row;
+    return {
+      versionKey: versionKey ?? '',
+      known: appliedVersionOf({
+        created_version: created ?? null,
+        delete_version: deleted ?? null,
+        last_version: last ?? null,
+        columns: columns ?? '{}',
+        told: told ?? 'f',
+      }),
+      stage: stage ?? DEFAULT_STAGE,
+      xid: shortXid(xid ?? '0'),
+      key: key.map((text) => text ?? ''),
+    };
+  }
+
+  /** Locks the row. undefined: there is none. */
+  async before(): Promise<Before | undefined> {
+    const { target, values, expected } = this.#intent;
+    const { before, beforeColumns } = this.#statements;
+    const [row] = await this.#query(before, [
+      ...this.#keyValues,
+      ...values,
+      ...(target.expect.length === 0 ? [] : target.expect.map((_, index) => expected?.[index] ?? null)),
+    ]);
+    if (row === undefined) return undefined;
+    const [same, isExpected, ...cells] = row;
+    const flags = (same ?? '{}').slice(1, -1).split(',');
+    return {
+      same: new Set(target.set.flatMap(({ name }, index) => (flags[index] === 't' ? [name] : []))),
+      expected: expected === undefined || target.expect.length === 0 ? undefined : isExpected === 't',
+      texts: textsOf(beforeColumns, cells),
+    };
+  }
+
+  /** Tag, write and verdict. undefined: no row was written. */
+  async write(
+    { known, xid, key: claimed }: Claim,
+    what: { readonly decision: WriteDecision; readonly before: Before | undefined },
+  ): Promise<After | undefined> {
+    const { decision, before } = what;
+    const key = this.#rowKey(claimed, before);
+    const { target, eventId, producer, hops, values, version } = this.#intent;
+    const { connector, secret } = this.#owner;
+    const columns = this.#statements.keyNames;
+    const signed = { secret, xid };
+    const { oid } = target.table;
+    const tag = formatMessage(
+      { kind: 'tag', event: eventId, producer, hops, table: oid, columns, key, op: decision.do },
+      signed,
+    );
+    const correction = formatMessage({ kind: 'correction', event: eventId }, signed);
+    const echo = decision.announce ? correction : formatMessage({ kind: 'echo', event: eventId }, signed);
+    const head = [applyPrefix(connector), tag, echo];
+    const own = textsOf(
+      target.set.map(({ name }) => name),
+      values,
+    );
+    if (decision.do === 'delete') {
+      const [row] = await this.#query(this.#statements.delete, [...head, ...this.#keyValues]);
+      return row && { corrected: false, texts: before?.texts ?? {} };
+    }
+    const names = target.set.map(({ name }) => name).filter((name) => decision.columns.includes(name));
+    const isInsert = decision.do === 'insert';
+    const set = isInsert
+      ? valuesToInsert(names, {
+          own,
+          known: known.columns,
+          version: version === undefined ? undefined : BigInt(version),
+        })
+      : names.map((name) => own[name] ?? null);
+    const statement = isInsert ? this.#statements.insert : this.#statements.update(names);
+    const [row] = await this.#query(statement, [...head, correction, ...this.#keyValues, ...set]);
+    if (row === undefined) return undefined;
+    const [corrected, others, ...cells] = row;
+    return {
+      corrected: corrected === 't',
+      texts: {
+        ...(isInsert ? this.#nothing : {}),
+        ...textsOf([...columns, ...names], cells),
+        ...Object.fromEntries(
+          (JSON.parse(others ?? '[]') as ([string, string | null] | null)[]).filter((each) => each !== null),
+        ),
+      },
+    };
+  }
+
+  /** Tells the producer how the row stands, of which nothing was written. Returns the row. */
+  async tell({ xid, key: claimed }: Claim): Promise<Texts | undefined> {
+    const { target, eventId, producer, hops } = this.#intent;
+    const { connector, secret } = this.#owner;
+    const names = target.table.columns.map(({ name }) => name);
+    const [cells] = await this.#query(this.#statements.whole, this.#keyValues);
+    const row = cells && textsOf(names, cells);
+    const columns = this.#statements.keyNames;
+    const message = formatMessage(
+      {
+        kind: 'refusal',
+        event: eventId,
+        producer,
+        hops,
+        table: target.table.oid,
+        columns,
+        key: row === undefined ? claimed : columns.map((name) => row[name] ?? ''),
+        op: row === undefined ? 'delete' : 'update',
+        row: row ?? null,
+      },
+      { secret, xid },
+    );
+    await this.#client.query(`select pg_logical_emit_message(true, $1::text, $2::text)`, [
+      applyPrefix(connector),
+      message,
+    ]);
+    return row;
+  }
+
+  /** Of the row that is there, its own text: another spelling may have found it. */
+  #rowKey(claimed: readonly string[], before: Before | undefined): readonly string[] {
+    return before === undefined ? claimed : this.keyNames.map((name) => before.texts[name] ?? '');
+  }
+
+  /** What an insert does not return holds nothing. */
+  get #nothing(): Texts {
+    const own = this.#intent.target.table.columns.filter(({ generated }) => generated === undefined);
+    return Object.fromEntries(own.map(({ name }) => [name, null]));
+  }
+
+  async #query(statement: Statement, values: readonly unknown[]): Promise<(string | null)[][]> {
+    const { rows } = await this.#client.query<(string | null)[]>({
+      ...statement,
+      values: [...values],
+      rowMode: 'array',
+      types: textTypes,
+    });
+    return rows;
+  }
+}
+
+function textsOf(names: readonly string[], cells: readonly (string | null)[]): Texts {
+  return Object.fromEntries(names.map((name, index) => [name, cells[index] ?? null]));
+}
