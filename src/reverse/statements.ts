@@ -179,7 +179,8 @@ function update(table: CatalogTable, key: readonly TargetColumn[], set: readonly
   const firstValue = FIRST_KEY + key.length;
   const others = otherColumns(table, set);
   const row = (alias: string, columns: readonly CatalogColumn[]) =>
-    `row(${columns.map(({ name }) => column(alias, name)).join(', ')})`;
+    // As a record: two ROW() would be compared field by field, each with its type's own operator.
+    `row(${columns.map(({ name }) => column(alias, name)).join(', ')})::record`;
   // By their bytes: types without an equality can be compared too.
   const changed = (columns: readonly CatalogColumn[]) =>
     columns.length === 0 ? 'false' : `${row('r', columns)} operator(pg_catalog.*<>) ${row('b', columns)}`;
