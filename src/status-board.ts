@@ -4,7 +4,7 @@ import type { LiveSession } from './capture/upkeep.ts';
 import { type Config, slotName } from './config/schema.ts';
 import type { BanyanError } from './core/errors.ts';
 import { formatLsn } from './core/lsn.ts';
-import type { Problem, TableStatus, WorkerState, WorkerStatus } from './core/status.ts';
+import type { LoopStatus, Problem, TableStatus, WorkerState, WorkerStatus } from './core/status.ts';
 import { version } from './version.ts';
 
 /** Further behind than this at its last transaction, the worker is catching up. */
@@ -22,8 +22,9 @@ export class StatusBoard {
   #session: LiveSession | undefined;
   #streamed = false;
   #reconnects = 0;
-  #ended: { bus: BusCounters; tables: Map<string, TableStatus> } = {
+  #ended: { bus: BusCounters; loop: LoopStatus; tables: Map<string, TableStatus> } = {
     bus: { accepted: 0, retried: 0, throttled: 0, requests: 0 },
+    loop: { forged: 0, exceeded: 0, origins: {} },
     tables: new Map(),
   };
 
@@ -100,6 +101,7 @@ export class StatusBoard {
         queued: bus?.queued ?? 0,
         rateLimit: bus?.rateLimit,
       },
+      loop: sumLoops(this.#ended.loop, session?.ownWrites.status),
       deadLetters: session?.deadLetters ?? { parked: 0, groups: 0 },
       tables: this.#tables(),
       backfills: session?.backfills ?? [],
@@ -156,7 +158,8 @@ export class StatusBoard {
     const session = this.#session;
     if (session === undefined) return;
     const tables = new Map(this.#tables().map((table) => [table.table, table]));
-    this.#ended = { bus: sum(this.#ended.bus, session.dispatcher.status), tables };
+    const loop = sumLoops(this.#ended.loop, session.ownWrites.status);
+    this.#ended = { bus: sum(this.#ended.bus, session.dispatcher.status), loop, tables };
     this.#session = undefined;
   }
 }
@@ -175,10 +178,20 @@ function sum(before: BusCounters, now: BusCounters | undefined): BusCounters {
   };
 }
 
+function sumLoops(before: LoopStatus, now: LoopStatus | undefined): LoopStatus {
+  if (now === undefined) return before;
+  const origins = { ...before.origins };
+  for (const [name, changes] of Object.entries(now.origins)) origins[name] = (origins[name] ?? 0) + changes;
+  return { forged: before.forged + now.forged, exceeded: before.exceeded + now.exceeded, origins };
+}
+
 function addTables(before: TableStatus, now: TableStatus): TableStatus {
   const received = { ...now.received };
   for (const operation of ['insert', 'update', 'delete', 'truncate', 'read'] as const)
     received[operation] += before.received[operation];
+  const origins = { ...now.origins };
+  for (const origin of ['legacy', 'foreign', 'echo', 'correction', 'trigger', 'refusal'] as const)
+    origins[origin] += before.origins[origin];
   return {
     table: now.table,
     received,
@@ -186,6 +199,7 @@ function addTables(before: TableStatus, now: TableStatus): TableStatus {
     dropped: before.dropped + now.dropped,
     nullConditions: before.nullConditions + now.nullConditions,
     parked: before.parked + now.parked,
+    origins,
     held: now.held,
   };
 }

@@ -1,18 +1,18 @@
 import type { Dispatcher } from '../bus/dispatcher.ts';
-import type { Change, MessageChange, Relation, RowChange, TableChange, TransactionHeader } from '../core/change.ts';
-import { BanyanError, toBanyanError } from '../core/errors.ts';
+import type { MessageChange, Relation, RowChange } from '../core/change.ts';
 import type { Event } from '../core/event.ts';
 import type { Lsn } from '../core/lsn.ts';
-import type { Mapper } from '../mapping/mapper.ts';
 import type { StreamItem } from '../postgres/stream-options.ts';
 import type { Marks } from './backfill/marks.ts';
 import type { TableWatch } from './backfill/watch.ts';
-import { type ForwardDelivery, forwardDelivery, groupsOf, type Source } from './delivery.ts';
+import type { ForwardDelivery } from './delivery.ts';
 import type { Holding } from './holding.ts';
-import type { Ledger, LedgerTransaction } from './ledger.ts';
+import { Intake } from './intake.ts';
+import type { Ledger } from './ledger.ts';
+import type { LoopGuard } from './loop-guard.ts';
 import type { Parking } from './parking.ts';
 import type { Route, Routes } from './routes.ts';
-import { TransactionAssembler, type TransactionMarks } from './transactions.ts';
+import { TransactionAssembler } from './transactions.ts';
 
 /** What the stream has shown so far; read by the status, written on every transaction. */
 export interface StreamProgress {
@@ -45,6 +45,10 @@ export interface PipelineOptions {
   readonly marks: Pick<Marks, 'accept'>;
   /** Who must know of a table's changes before they go on, by OID. */
   readonly watches: ReadonlyMap<number, TableWatch>;
+  /** Tells our own writes from others. */
+  readonly guard: LoopGuard;
+  /** Where a row goes whose table the stream has not shown yet; undefined: it is not captured. */
+  readonly catalogRoute: (oid: number) => Promise<Route | undefined>;
   readonly progress: StreamProgress;
   /** Ends the intake behind the next commit; `signal` ends it at once. */
   readonly stopping: AbortSignal;
@@ -59,7 +63,7 @@ const ITEMS_PER_LOOK = 128;
  * dispatcher's, to be drained or dropped.
  */
 export async function runPipeline(options: PipelineOptions): Promise<void> {
-  const { stream, dispatcher, holding, stopping, signal } = options;
+  const { stream, stopping } = options;
   const intake = new Intake(options);
   const assembler = new TransactionAssembler(intake, options.timelineAt);
   for await (const items of stream) {
@@ -71,200 +75,20 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
       if (item.kind === 'commit' && stopping.aborted) return;
       if (++sinceLook === ITEMS_PER_LOOK) {
         sinceLook = 0;
-        if (!dispatcher.hasRoom) await dispatcher.room(signal);
-        if (!holding.hasRoom) await holding.room(signal);
+        if (isFull(options)) await room(options);
       }
     }
-    if (!dispatcher.hasRoom) await dispatcher.room(signal);
-    if (!holding.hasRoom) await holding.room(signal);
+    if (isFull(options)) await room(options);
   }
 }
 
-/** Marks of the stream to deliveries: opens each event in the ledger before the next mark is looked at. */
-class Intake implements TransactionMarks {
-  readonly #options: PipelineOptions;
-  #transaction: LedgerTransaction | undefined;
-  /** Set where a mark needs the database; the loop waits for it before the next mark. */
-  pending: Promise<void> | undefined;
-
-  constructor(options: PipelineOptions) {
-    this.#options = options;
-  }
-
-  async settlePending(): Promise<void> {
-    const pending = this.pending;
-    this.pending = undefined;
-    await pending;
-  }
-
-  begin(transaction: TransactionHeader): void {
-    const { ledger, progress } = this.#options;
-    this.#transaction = ledger.begin(transaction.commitLsn);
-    progress.receivedLsn = transaction.commitLsn;
-    progress.lastCommitMicros = transaction.committedAtMicros;
-    progress.lastArrivalMs = Date.now();
-  }
-
-  commit(_transaction: TransactionHeader, endLsn: Lsn): void {
-    const { ledger, progress } = this.#options;
-    ledger.commit(this.#open(), endLsn);
-    this.#transaction = undefined;
-    progress.transactions += 1;
-    progress.receivedLsn = endLsn;
-  }
-
-  idle(walEnd: Lsn): void {
-    this.#options.ledger.idle(walEnd);
-    this.#options.progress.receivedLsn = walEnd;
-    this.#options.progress.idleAtMs = Date.now();
-  }
-
-  relation(relation: Relation): void {
-    const error = this.#options.routes.update(relation);
-    if (error === undefined) return;
-    if (error.reaction !== 'hold') throw error;
-    this.pending = this.#options.holding.hold(`${relation.schema}.${relation.name}`, error);
-  }
-
-  change(change: Change): void {
-    if (change.operation === 'message') {
-      this.#message(change);
-      return;
-    }
-    const route = this.#options.routes.get(change.relation.oid);
-    if (route === undefined) return;
-    route.counters[change.operation] += 1;
-    this.#options.progress.changes += 1;
-    const { watches } = this.#options;
-    const watch = watches.size > 0 ? watches.get(change.relation.oid) : undefined;
-    const isHeld = this.#options.routes.heldReason(route.table) !== undefined;
-    watch?.note(change, isHeld ? [] : route.mappers, () => this.#heldBack());
-    if (isHeld) {
-      this.#hold(change, route);
-      return;
-    }
-    if (change.operation !== 'truncate' && wantsReselect(route.mappers, change)) {
-      this.pending = this.#reselected(change, route);
-      return;
-    }
-    for (const mapper of route.mappers) this.#deliver(change, { route, mapper });
-    if (watch?.readsChanges === true && change.operation !== 'truncate') {
-      this.#alsoRead(change, { route, run: watch.run });
-    }
-  }
-
-  /** For a table without a key: a row that a backfill could not find again is sent as it is now, where the change itself does not say all of it. */
-  #alsoRead(change: RowChange, { route, run }: { route: Route; run: number }): void {
-    if (change.new === undefined) return;
-    const row = change.new.map((cell, index) => (cell === undefined ? change.old?.[index] : cell));
-    const read: RowChange = { ...change, operation: 'read', new: row, old: undefined, oldKind: undefined, run };
-    for (const mapper of route.mappers) {
-      if (mapper.takesReads && !mapper.isPlain) this.#deliver(read, { route, mapper });
-    }
-  }
-
-  /** The slow path of a change with values to read again. */
-  async #reselected(change: RowChange, route: Route): Promise<void> {
-    for (const mapper of route.mappers) {
-      const columns = mapper.unavailable(change);
-      const whole = columns.length > 0 ? await this.#options.reselect(change, columns) : change;
-      this.#deliver(whole, { route, mapper });
-    }
-  }
-
-  #deliver(change: TableChange, { route, mapper }: { route: Route; mapper: Mapper }): void {
-    const source: Source = { change, mapper, transaction: this.#open(), counters: route.counters };
-    let events: readonly Event[];
-    try {
-      events = mapper.map(change);
-    } catch (error) {
-      this.#poison(source, { table: route.table, error: toBanyanError(error, `mapping a change of ${route.table}`) });
-      return;
-    }
-    for (const event of events)
-      this.#submit(event, { source, table: route.table, exclusive: change.operation === 'truncate' });
-  }
-
-  #message(change: MessageChange): void {
-    if (this.#options.marks.accept(change)) return;
-    const source: Source = {
-      change,
-      mapper: undefined,
-      transaction: this.#open(),
-      counters: undefined,
-    };
-    const table = `message:${change.prefix}`;
-    let event: Event | undefined;
-    try {
-      event = this.#options.mapMessage(change);
-    } catch (error) {
-      this.#poison(source, {
-        table,
-        error: toBanyanError(error, `reading a logical message of prefix ${change.prefix}`),
-      });
-      return;
-    }
-    if (event !== undefined) this.#submit(event, { source, table, exclusive: false });
-  }
-
-  #submit(event: Event, place: { source: Source; table: string; exclusive: boolean }): void {
-    this.#options.ledger.open(this.#open());
-    this.#options.dispatcher.submit(forwardDelivery(event, place));
-  }
-
-  /** A change without an event: set aside in its key's turn, so that it neither overtakes nor is overtaken. */
-  #poison(source: Source, what: { table: string; error: BanyanError }): void {
-    const { ledger, dispatcher, parking } = this.#options;
-    if (what.error.reaction !== 'park') throw what.error;
-    const transaction = this.#open();
-    ledger.open(transaction);
-    const { group, previousGroup } = groupsOf(source, what.table);
-    dispatcher.submitJob({
-      lane: group,
-      previousLane: previousGroup,
-      fence: what.table,
-      parks: what.error,
-      run: async () => {
-        await parking.parkChange({ source, table: what.table, group, previousGroup, error: what.error });
-        ledger.settle(transaction);
-        if (source.counters !== undefined) {
-          source.counters.settled += 1;
-          source.counters.parked += 1;
-        }
-      },
-    });
-  }
-
-  /** Opens one more thing that the transaction waits for; returns what settles it. */
-  #heldBack(): () => void {
-    const { ledger } = this.#options;
-    const transaction = this.#open();
-    ledger.open(transaction);
-    return () => ledger.settle(transaction);
-  }
-
-  #hold(change: TableChange, route: Route): void {
-    const { ledger, holding } = this.#options;
-    const transaction = this.#open();
-    ledger.open(transaction);
-    holding.add(change, {
-      table: route.table,
-      settled: () => {
-        ledger.settle(transaction);
-        route.counters.settled += 1;
-        route.counters.parked += 1;
-      },
-    });
-  }
-
-  #open(): LedgerTransaction {
-    if (this.#transaction === undefined)
-      throw new BanyanError('unknown', 'the stream sent a change outside of a transaction');
-    return this.#transaction;
-  }
+function isFull({ dispatcher, holding, guard }: PipelineOptions): boolean {
+  return !dispatcher.hasRoom || !holding.hasRoom || !guard.observations.hasRoom;
 }
 
-function wantsReselect(mappers: readonly Mapper[], change: RowChange): boolean {
-  for (const mapper of mappers) if (mapper.unavailable(change).length > 0) return true;
-  return false;
+/** Resolves when whoever takes what the stream brings can take more. */
+async function room({ dispatcher, holding, guard, signal }: PipelineOptions): Promise<void> {
+  if (!dispatcher.hasRoom) await dispatcher.room(signal);
+  if (!holding.hasRoom) await holding.room(signal);
+  if (!guard.observations.hasRoom) await guard.observations.flush();
 }

@@ -1,4 +1,4 @@
-import type { Problem, TableStatus } from '../core/status.ts';
+import type { OriginCounters, Problem, TableStatus } from '../core/status.ts';
 import type { BanyanError } from '../core/errors.ts';
 import type { Relation } from '../core/change.ts';
 import type { Mapper } from '../mapping/mapper.ts';
@@ -24,6 +24,13 @@ export interface RouteCounters {
   truncate: number;
   settled: number;
   parked: number;
+  /** Of the received ones, those that are not the legacy system's. */
+  foreign: number;
+  echo: number;
+  correction: number;
+  trigger: number;
+  /** Rows that reverse sync had published without a change. */
+  refusal: number;
 }
 
 /** Compiles the entries of a table for a relation; undefined: no entry captures it. Throws a BanyanError (`schema-drift`: hold). */
@@ -113,6 +120,7 @@ export class Routes {
         dropped: mapped.dropped,
         nullConditions: mapped.nullConditions,
         parked: counters.parked,
+        origins: originsOf(counters),
         held: this.#held.get(table),
       });
     }
@@ -122,7 +130,20 @@ export class Routes {
   countersOf(table: string): RouteCounters {
     let counters = this.#counters.get(table);
     if (counters === undefined) {
-      counters = { read: 0, insert: 0, update: 0, delete: 0, truncate: 0, settled: 0, parked: 0 };
+      counters = {
+        read: 0,
+        insert: 0,
+        update: 0,
+        delete: 0,
+        truncate: 0,
+        settled: 0,
+        parked: 0,
+        foreign: 0,
+        echo: 0,
+        correction: 0,
+        trigger: 0,
+        refusal: 0,
+      };
       this.#counters.set(table, counters);
     }
     return counters;
@@ -146,6 +167,13 @@ export class Routes {
     }
     return sum;
   }
+}
+
+/** What is the legacy system's is not counted as such: nearly every change is. */
+function originsOf(counters: RouteCounters): OriginCounters {
+  const { foreign, echo, correction, trigger, refusal } = counters;
+  const streamed = counters.insert + counters.update + counters.delete + counters.truncate;
+  return { legacy: streamed - foreign - echo - correction - trigger, foreign, echo, correction, trigger, refusal };
 }
 
 function sameShape(a: Relation, b: Relation): boolean {

@@ -4,9 +4,8 @@ import { Dispatcher } from '../bus/dispatcher.ts';
 import type { Publisher } from '../bus/publisher.ts';
 import { type Config, publicationName, slotName } from '../config/schema.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
-import type { Finding } from '../core/finding.ts';
 import { ZERO_LSN } from '../core/lsn.ts';
-import { within } from '../flow/within.ts';
+import { untilAborted, within } from '../flow/within.ts';
 import type { ConnectionSettings } from '../postgres/connection.ts';
 import { openReplicationStream } from '../postgres/replication-stream.ts';
 import { timelineAt } from '../postgres/timeline.ts';
@@ -17,13 +16,16 @@ import { runBackfills } from './backfill/runner.ts';
 import type { ForwardDelivery } from './delivery.ts';
 import { Holding } from './holding.ts';
 import { Ledger } from './ledger.ts';
+import { openLoopGuard } from './loop-guard.ts';
 import { MapperFactory, type MappingFiles } from './mappers.ts';
+import { mappingFindings, refuseBrokenMapping } from './mapping-findings.ts';
 import { Parking } from './parking.ts';
 import { runPipeline, type StreamProgress } from './pipeline.ts';
 import { prepareCapture, type PrepareOptions, type Prepared } from './prepare.ts';
 import { reselect } from './reselect.ts';
 import { Routes } from './routes.ts';
 import { StreamTypes } from './stream-types.ts';
+import { catalogRoute } from './table-shape.ts';
 import { type LiveSession, runUpkeep, type UpkeepIntervals } from './upkeep.ts';
 
 export interface SessionOptions {
@@ -173,6 +175,21 @@ export async function runSession(options: SessionOptions): Promise<void> {
   });
   parts.defer(() => dispatcher.stop());
 
+  const marks = new Marks(config.name);
+  const findings = [...prepared.resolved.findings, ...mappingFindings(factory)];
+  const ownWrites = await openLoopGuard({
+    config,
+    state,
+    identity,
+    pool,
+    marks,
+    progress,
+    findings,
+    log,
+    onWritten: () => stream.acknowledge(),
+    onHalt: halt,
+    signal: ended.signal,
+  });
   const session: LiveSession = {
     config,
     pool,
@@ -186,11 +203,12 @@ export async function runSession(options: SessionOptions): Promise<void> {
     factory,
     stream,
     progress,
-    marks: new Marks(config.name),
+    marks,
+    ownWrites,
     watches: new Map(),
     shapes: new Map(),
     prepareRelation: (relation) => types.prepare(relation, intake.signal),
-    findings: [...prepared.resolved.findings, ...mappingFindings(factory)],
+    findings,
     slot: undefined,
     backfills: [],
     deadLetters: await state.deadLetters.counts(),
@@ -235,6 +253,8 @@ export async function runSession(options: SessionOptions): Promise<void> {
       prepareRelation: session.prepareRelation,
       marks: session.marks,
       watches: session.watches,
+      guard: ownWrites,
+      catalogRoute: (oid) => catalogRoute(oid, session),
       reselect: (change, columns) => reselect(pool, change, columns),
       stopping: signal,
       signal: intake.signal,
@@ -252,42 +272,18 @@ export async function runSession(options: SessionOptions): Promise<void> {
 
 /** Lets what is in flight settle, so that little has to be sent again. What does not settle in time stays unconfirmed. */
 async function drained(session: LiveSession, { deadlineMs, log }: { deadlineMs: number; log: Logger }): Promise<void> {
-  const { dispatcher } = session;
+  const { dispatcher, ownWrites } = session;
   if (dispatcher.status.state !== 'sending') return;
   const { queued } = dispatcher.status;
   const deadline = AbortSignal.timeout(Math.ceil(deadlineMs));
   try {
-    await dispatcher.drain(deadline);
+    await Promise.all([dispatcher.drain(deadline), untilAborted(ownWrites.observations.flush(), deadline)]);
   } catch {
     log.warn(
       { queued, left: dispatcher.status.queued, deadlineMs },
       'not everything in flight was settled in time: it will be sent again',
     );
   }
-}
-
-/** For a slot that is used for the first time: a mapping that does not fit is a mistake, not drift. */
-function refuseBrokenMapping(factory: MapperFactory): void {
-  const [finding] = mappingFindings(factory);
-  if (finding === undefined) return;
-  throw new BanyanError('preflight', finding.message, {
-    context: { subject: finding.subject },
-    remedy: 'run `banyan check`',
-  });
-}
-
-/** Tables whose mapping does not fit what their columns are now. */
-function mappingFindings(factory: MapperFactory): Finding[] {
-  return factory.captured.flatMap(({ table }) => {
-    const subject = `${table.schema}.${table.name}`;
-    try {
-      factory.compileNow(subject);
-      return [];
-    } catch (error) {
-      const { message, remedy } = toBanyanError(error, `compiling the mapping of ${subject}`);
-      return [{ code: 'MAPPING_BROKEN', severity: 'error' as const, subject, message, remedy }];
-    }
-  });
 }
 
 /** A gap is for the comparison of the next session to find, which also records it: the stream only knows that something is gone. */

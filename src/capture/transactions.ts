@@ -6,6 +6,8 @@ import type { StreamItem } from '../postgres/stream-options.ts';
 /** What the assembler says, in the order of the stream. */
 export interface TransactionMarks {
   begin(transaction: TransactionHeader): void;
+  /** The transaction was replicated from elsewhere: comes behind its begin. */
+  origin(name: string): void;
   relation(relation: Relation): void;
   change(change: Change): void;
   /** `endLsn` is the end of the commit record: what may be confirmed once everything before it is settled. */
@@ -90,6 +92,7 @@ export class TransactionAssembler {
         return;
       case 'origin':
         this.#current('origin').origin = message.name;
+        this.#marks.origin(message.name);
         return;
       case 'type':
         return;

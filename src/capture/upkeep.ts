@@ -14,18 +14,19 @@ import { identifyServer, type Server } from '../postgres/server.ts';
 import { type ObservedSlot, observeSlot } from '../postgres/slot.ts';
 import type { State } from '../state/state.ts';
 import type { Marks } from './backfill/marks.ts';
-import type { Shape } from './backfill/chunks.ts';
 import type { TableWatch } from './backfill/watch.ts';
 import type { ForwardDelivery } from './delivery.ts';
 import { Heartbeat } from './heartbeat.ts';
 import type { Holding } from './holding.ts';
 import type { Ledger } from './ledger.ts';
+import type { LoopGuard } from './loop-guard.ts';
 import type { MapperFactory } from './mappers.ts';
 import type { Parking } from './parking.ts';
 import type { StreamProgress } from './pipeline.ts';
 import { inspectCapture, type PrepareOptions } from './prepare.ts';
 import { serveRequest } from './requests.ts';
 import type { Routes } from './routes.ts';
+import type { Shape } from './table-shape.ts';
 
 /** A session that streams, as upkeep, requests and status see it. */
 export interface LiveSession {
@@ -44,7 +45,9 @@ export interface LiveSession {
   readonly marks: Marks;
   /** Tables that are being backfilled, by OID. */
   readonly watches: Map<number, TableWatch>;
-  /** Forms of backfilled tables that are compiled already, by OID. */
+  /** Our own writes in the stream: reverse sync begins with its `selfTest`. */
+  readonly ownWrites: LoopGuard;
+  /** Forms of tables that are compiled already, as the catalog has them, by OID. */
   readonly shapes: Map<number, Shape>;
   /** The catalog facts that a relation's types need. */
   readonly prepareRelation: (relation: Relation) => Promise<void>;

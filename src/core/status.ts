@@ -27,8 +27,33 @@ export interface TableStatus {
   /** Conditions that were false because of NULL or an absent value. */
   readonly nullConditions: number;
   readonly parked: number;
+  readonly origins: OriginCounters;
   /** Why the table is held: its changes go to dead_letter until the mapping is mended. */
   readonly held: Problem | undefined;
+}
+
+/**
+ * Changes of a table by where they come from. legacy: the legacy system. foreign: replicated into the database from elsewhere. echo: written by reverse
+ * sync as the event meant it, so not published. correction: written by reverse sync, and otherwise than meant. trigger: done by the database because
+ * of that. refusal: a row that reverse sync left as it was, published so that the other side knows.
+ */
+export interface OriginCounters {
+  readonly legacy: number;
+  readonly foreign: number;
+  readonly echo: number;
+  readonly correction: number;
+  readonly trigger: number;
+  readonly refusal: number;
+}
+
+/** How our own writes fare in the stream. */
+export interface LoopStatus {
+  /** Messages of reverse sync's prefix that were not ours. */
+  readonly forged: number;
+  /** Changes that were not published because they ran in circles. */
+  readonly exceeded: number;
+  /** Changes of captured tables by the replication origin that their transaction named. */
+  readonly origins: Readonly<Record<string, number>>;
 }
 
 /** The last backfill of a table, as it was looked at last. */
@@ -98,6 +123,7 @@ export interface WorkerStatus {
     /** Requests per second that throttling allows now; undefined: unlimited. */
     readonly rateLimit: number | undefined;
   };
+  readonly loop: LoopStatus;
   readonly deadLetters: { readonly parked: number; readonly groups: number };
   readonly tables: readonly TableStatus[];
   /** Of the tables that had one, the last run of each. */

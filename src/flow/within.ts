@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { abortReason } from './supervise.ts';
 
 /** Waits for `promise`, but not longer; its failure counts as its end. For what is to be tidied up and may never answer. */
 export async function within(limitMs: number, promise: Promise<unknown>): Promise<void> {
@@ -10,5 +11,18 @@ export async function within(limitMs: number, promise: Promise<unknown>): Promis
     ]);
   } finally {
     limit.abort();
+  }
+}
+
+/** Waits for `promise` until the signal aborts, then rejects with its reason; the promise goes on for others. */
+export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(abortReason(signal));
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    return await Promise.race([promise, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
   }
 }

@@ -33,6 +33,7 @@ const STATES: readonly WorkerState[] = [
 const WAL_STATUSES = ['reserved', 'extended', 'unreserved', 'lost'] as const;
 const BUS_STATES: readonly WorkerStatus['bus']['state'][] = ['sending', 'waiting', 'halted'];
 const SEVERITIES = ['error', 'warning', 'info'] as const;
+const ORIGINS = ['legacy', 'foreign', 'echo', 'correction', 'trigger', 'refusal'] as const;
 const OPERATIONS = ['insert', 'update', 'delete', 'truncate', 'read'] as const;
 
 /** docs/metrics.md describes them; a test keeps the two in step. */
@@ -122,6 +123,24 @@ export const metricDefinitions: readonly MetricDefinition[] = [
     ({ bus }) => bus.rateLimit,
   ),
 
+  counter(
+    'banyan_loop_messages_forged_total',
+    'Messages of reverse sync’s prefix that are not its own.',
+    ({ loop }) => loop.forged,
+  ),
+  counter(
+    'banyan_loop_changes_stopped_total',
+    'Changes that were not published because they ran in circles between the systems.',
+    ({ loop }) => loop.exceeded,
+  ),
+  {
+    name: 'banyan_loop_changes_replicated_total',
+    type: 'counter',
+    help: 'Changes of captured tables that were replicated into the database, by replication origin.',
+    labels: ['origin'],
+    read: ({ loop }) => Object.entries(loop.origins).map(([origin, value]) => ({ value, labels: { origin } })),
+  },
+
   gauge(
     'banyan_dead_letters_parked',
     'Events and changes in dead_letter that wait.',
@@ -143,6 +162,19 @@ export const metricDefinitions: readonly MetricDefinition[] = [
         byTable(status, ({ received }) => received[operation]).map(({ value, labels }) => ({
           value,
           labels: { ...labels, operation },
+        })),
+      ),
+  },
+  {
+    name: 'banyan_table_changes_by_origin_total',
+    type: 'counter',
+    help: 'Changes by table and where they come from: the legacy system, or reverse sync.',
+    labels: ['table', 'origin'],
+    read: (status) =>
+      ORIGINS.flatMap((origin) =>
+        byTable(status, ({ origins }) => origins[origin]).map(({ value, labels }) => ({
+          value,
+          labels: { ...labels, origin },
         })),
       ),
   },

@@ -38,6 +38,7 @@ export function workerStatus(more: Partial<WorkerStatus> = {}): WorkerStatus {
       queued: 1_011,
       rateLimit: undefined,
     },
+    loop: { forged: 1_034, exceeded: 1_035, origins: { pg_16389: 1_036 } },
     deadLetters: { parked: 1_012, groups: 1_013 },
     tables: [
       {
@@ -47,6 +48,7 @@ export function workerStatus(more: Partial<WorkerStatus> = {}): WorkerStatus {
         dropped: 1_019,
         nullConditions: 1_020,
         parked: 1_021,
+        origins: { legacy: 1_028, foreign: 1_029, echo: 1_030, correction: 1_031, trigger: 1_032, refusal: 1_033 },
         held: undefined,
       },
     ],

@@ -18,6 +18,7 @@ function assemble() {
   const assembler = new TransactionAssembler(
     {
       begin: (transaction) => seen.push(`begin ${transaction.xid} on timeline ${transaction.timeline}`),
+      origin: (name) => seen.push(`origin ${name}`),
       relation: (relation) => seen.push(`relation ${relation.name}`),
       change: (change) => {
         changes.push(change);

@@ -1,20 +1,14 @@
 import type pg from 'pg';
 import type { Relation, TransactionHeader } from '../../core/change.ts';
 import { abortReason, sleep } from '../../flow/supervise.ts';
-import type { Mapper } from '../../mapping/mapper.ts';
 import { type Chunk, type ChunkLimits, type ChunkTable, readChunk, readKeys } from '../../postgres/chunk.ts';
+import type { Shape } from '../table-shape.ts';
 import type { Marks } from './marks.ts';
 import { keyIndexes, rowKey, type TableWatch } from './watch.ts';
 import type { ChunkWindow } from './window.ts';
 
 /** Before a chunk is read again. */
 const REPEAT_MS = 100;
-
-/** A table's form while a chunk is read: what is selected, and how it becomes events. */
-export interface Shape {
-  readonly relation: Relation;
-  readonly mappers: readonly Mapper[];
-}
 
 export interface ChunkSource {
   readonly pool: pg.Pool;

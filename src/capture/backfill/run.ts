@@ -6,13 +6,12 @@ import { sleep } from '../../flow/supervise.ts';
 import { backfillEvent, type BackfillNote } from '../../mapping/backfill-event.ts';
 import { type Leaf, leafName, leavesOf } from '../../postgres/backfill-facts.ts';
 import { qualifiedName } from '../../postgres/identifier.ts';
-import { catalogRelation } from '../../postgres/catalog-relation.ts';
 import { loadTables } from '../../postgres/catalog.ts';
 import { describeWriter, remaining, writersOf } from '../../postgres/writers.ts';
 import type { CatalogColumn, CatalogTable } from '../../postgres/table.ts';
 import type { BackfillRun } from '../../state/backfills.ts';
+import { type Shape, shapeOf } from '../table-shape.ts';
 import type { LiveSession } from '../upkeep.ts';
-import type { Shape } from './chunks.ts';
 import { BeginAgain } from './moved.ts';
 import { sendKeys, type SendOptions } from './send.ts';
 import { backfillTable } from './table-backfill.ts';
@@ -109,7 +108,7 @@ function sending(
       watch,
       key: keyOf(table),
       where: run.where,
-      shape: () => shapeOf(table, session),
+      shape: () => shapeNow(table, session),
       onRepeat: (reason) => log.info({ table: run.table, run: run.id }, `reading a chunk again: ${reason}`),
       signal,
     },
@@ -178,18 +177,11 @@ function hasKey(table: CatalogTable, key: readonly string[] | undefined): boolea
 }
 
 /** Form of the table now. Throws BeginAgain where its key is not that of `before` any more. */
-async function shapeOf(before: CatalogTable, session: LiveSession): Promise<Shape> {
-  const { oid } = before;
-  const [table] = await loadTables(session.pool, [oid]);
+async function shapeNow(before: CatalogTable, session: LiveSession): Promise<Shape> {
+  const [table] = await loadTables(session.pool, [before.oid]);
   if (table === undefined) throw new BanyanError('schema-drift', 'the table is gone');
   if (!hasKey(table, keyTexts(before))) throw new BeginAgain('it has another key');
-  const relation = catalogRelation(table, session.server.versionNumber);
-  const known = session.shapes.get(oid);
-  if (known !== undefined && JSON.stringify(known.relation) === JSON.stringify(relation)) return known;
-  await session.prepareRelation(relation);
-  const shape = { relation, mappers: session.factory.compile(relation) ?? [] };
-  session.shapes.set(oid, shape);
-  return shape;
+  return shapeOf(table, session);
 }
 
 /**

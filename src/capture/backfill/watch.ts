@@ -48,8 +48,9 @@ export class TableWatch {
   /**
    * @param mappers none: the table is held, and the change is set aside
    * @param hold keeps the stream's position before this change, until what it returns is called
+   * @param isSilent the change publishes nothing, whatever the mappers are: it is our own
    */
-  note(change: TableChange, mappers: readonly Mapper[], hold: () => () => void): void {
+  note(change: TableChange, mappers: readonly Mapper[], hold: () => () => void, isSilent = false): void {
     this.recent.add(change.transaction.xid);
     if (change.operation === 'truncate') {
       this.spoil('its table was truncated');
@@ -62,7 +63,7 @@ export class TableWatch {
       return;
     }
     if (change.relation !== this.#relation) this.#reshape(change.relation);
-    const covered = this.readsChanges || change.operation === 'delete' || coveredBy(change, mappers);
+    const covered = this.readsChanges || change.operation === 'delete' || (!isSilent && coveredBy(change, mappers));
     const { old, new: row } = change;
     const key = row === undefined ? undefined : rowKey(row, this.#indexes, old);
     const oldKey = old === undefined ? key : rowKey(old, this.#indexes);
