@@ -109,7 +109,7 @@ const MEANING: Readonly<Record<ConflictKind, string>> = {
   constraint_violation: 'a constraint of the table refuses the row',
   fk_missing: 'the row that it refers to never came',
   schema_mismatch: 'the table is not what the entry of reverse.apply takes it for',
-  echo_diverged: 'the row in the WAL is not what was written',
+  echo_diverged: 'a trigger let the write fall, so that nothing stands there of it',
 };
 
 function keyText(key: ConflictRow): string {
