@@ -1,5 +1,3 @@
-import { isDeepStrictEqual } from 'node:util';
-
 /** An EventBridge pattern as it is written. */
 export type PatternJson = Readonly<Record<string, unknown>>;
 
@@ -31,8 +29,8 @@ function uniteTwo(patterns: readonly PatternJson[]): PatternJson[] | undefined {
 /** undefined: they differ in more than the values of one field. */
 function unite(first: PatternJson, second: PatternJson): PatternJson | undefined {
   const names = Object.keys(first);
-  if (!isDeepStrictEqual(new Set(names), new Set(Object.keys(second)))) return undefined;
-  const [different, ...more] = names.filter((name) => !isDeepStrictEqual(first[name], second[name]));
+  if (!isSame(names.toSorted(), Object.keys(second).toSorted())) return undefined;
+  const [different, ...more] = names.filter((name) => !isSame(first[name], second[name]));
   if (different === undefined) return first;
   if (more.length > 0) return undefined;
   const values = uniteValues(first[different], second[different]);
@@ -42,7 +40,7 @@ function unite(first: PatternJson, second: PatternJson): PatternJson | undefined
 function uniteValues(first: unknown, second: unknown): unknown {
   if (Array.isArray(first) && Array.isArray(second)) {
     const known: readonly unknown[] = first;
-    const added = (second as unknown[]).filter((value) => !known.some((each) => isDeepStrictEqual(each, value)));
+    const added = (second as unknown[]).filter((value) => !known.some((each) => isSame(each, value)));
     return [...known, ...added];
   }
   return isObject(first) && isObject(second) ? unite(first, second) : undefined;
@@ -50,4 +48,18 @@ function uniteValues(first: unknown, second: unknown): unknown {
 
 function isObject(value: unknown): value is PatternJson {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Of JSON; the order of an object's members says nothing. */
+function isSame(first: unknown, second: unknown): boolean {
+  if (Array.isArray(first) && Array.isArray(second)) {
+    const others: readonly unknown[] = second;
+    return first.length === others.length && first.every((value, index) => isSame(value, others[index]));
+  }
+  if (!isObject(first) || !isObject(second)) return first === second;
+  const names = Object.keys(first);
+  return (
+    names.length === Object.keys(second).length &&
+    names.every((name) => Object.hasOwn(second, name) && isSame(first[name], second[name]))
+  );
 }
