@@ -163,6 +163,9 @@ export class Intake implements TransactionMarks {
     if (route === undefined) return;
     const change = refusedRow(message, { transaction, ordinal, relation: route.relation });
     route.counters.refusal += 1;
+    // Who has not heard of this yet must not pass for one who has: its event is refused as well. The stream may not have shown the table in this session.
+    guard.keys.describe(route.relation);
+    guard.note(change, () => this.#forwarding.heldBack());
     if (!guard.exceeds(change)) this.#forwarding.tell(change, route);
   }
 }
