@@ -4,7 +4,7 @@ import type { LiveSession } from './capture/upkeep.ts';
 import { type Config, slotName } from './config/schema.ts';
 import type { BanyanError } from './core/errors.ts';
 import { formatLsn } from './core/lsn.ts';
-import type { LoopStatus, Problem, TableStatus, WorkerState, WorkerStatus } from './core/status.ts';
+import type { LoopStatus, Problem, ReverseStatus, TableStatus, WorkerState, WorkerStatus } from './core/status.ts';
 import { version } from './version.ts';
 
 /** Further behind than this at its last transaction, the worker is catching up. */
@@ -16,6 +16,7 @@ type BusCounters = Pick<WorkerStatus['bus'], 'accepted' | 'retried' | 'throttled
 export class StatusBoard {
   readonly progress: StreamProgress = noProgress();
   readonly #config: Config;
+  readonly #reverse: () => ReverseStatus | undefined;
   readonly #startedAt = new Date().toISOString();
   #state: Exclude<WorkerState, 'catching-up'> = 'starting';
   #problem: Problem | undefined;
@@ -28,8 +29,9 @@ export class StatusBoard {
     tables: new Map(),
   };
 
-  constructor(config: Config) {
+  constructor(config: Config, reverse: () => ReverseStatus | undefined) {
     this.#config = config;
+    this.#reverse = reverse;
   }
 
   streams(session: LiveSession): void {
@@ -102,6 +104,7 @@ export class StatusBoard {
         rateLimit: bus?.rateLimit,
       },
       loop: sumLoops(this.#ended.loop, session?.ownWrites.status),
+      reverse: this.#reverse(),
       deadLetters: session?.deadLetters ?? { parked: 0, groups: 0 },
       tables: this.#tables(),
       backfills: session?.backfills ?? [],

@@ -17,6 +17,7 @@ import { loadTransforms } from './mapping/transform.ts';
 import type { ConnectionSettings } from './postgres/connection.ts';
 import { readState } from './state/state.ts';
 import { StatusBoard } from './status-board.ts';
+import { openWayBack, type WayBack } from './worker-reverse.ts';
 
 export interface WorkerOptions {
   readonly loaded: LoadedConfig;
@@ -49,8 +50,9 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const { loaded, log } = options;
   const { config, directory } = loaded;
   const parts = new AsyncDisposableStack();
+  let wayBack: WayBack | undefined;
   try {
-    const board = new StatusBoard(config);
+    const board = new StatusBoard(config, () => wayBack?.sync.status);
     const http = await startHttp({
       ...config.http,
       token: config.http.token,
@@ -62,6 +64,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     const publisher = options.publisher ?? publisherOf(config, bus, log);
     parts.defer(() => publisher.close());
     const connection = connectionOf(config);
+    wayBack = await openWayBack({ config, connection, bus, log });
+    const companions = wayBack === undefined ? [] : [wayBack.companion];
     // Nothing is connected by it: what is wrong with a URL is told now.
     await openPools(config, { connection, log })[Symbol.asyncDispose]();
     const files = {
@@ -87,6 +91,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
           pool,
           statePool,
           backfillPool,
+          companions,
           signal: stop.signal,
           onStreaming: (live) => board.streams(live),
         });

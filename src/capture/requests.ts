@@ -35,7 +35,11 @@ export async function serveRequest(request: WorkerRequest, context: RequestConte
 
 async function answer(request: WorkerRequest, context: RequestContext): Promise<unknown> {
   const { session, signal, log } = context;
-  const { state, parking, holding, routes, dispatcher, factory } = session;
+  const { state, parking, holding, routes, dispatcher, factory, companions } = session;
+  for (const companion of companions) {
+    const answered = companion.answer(request);
+    if (answered !== undefined) return answered;
+  }
   switch (request.command) {
     case 'redrive':
       return redrive(selectionOf(request), {

@@ -13,6 +13,7 @@ import { openState } from '../state/state.ts';
 import { Marks } from './backfill/marks.ts';
 import { openWatches } from './backfill/run.ts';
 import { runBackfills } from './backfill/runner.ts';
+import type { Companion } from './companion.ts';
 import type { ForwardDelivery } from './delivery.ts';
 import { Holding } from './holding.ts';
 import { Ledger } from './ledger.ts';
@@ -42,6 +43,8 @@ export interface SessionOptions {
   readonly progress: StreamProgress;
   /** Called when streaming has begun. */
   readonly onStreaming: (session: LiveSession) => void;
+  /** What is done beside capture while this session streams. */
+  readonly companions: readonly Companion[];
   readonly intervals: UpkeepIntervals;
   /** Graceful stop: no more intake, what is in flight is settled and confirmed. */
   readonly signal: AbortSignal;
@@ -209,6 +212,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
     shapes: new Map(),
     prepareRelation: (relation) => types.prepare(relation, intake.signal),
     findings,
+    companions: options.companions,
     slot: undefined,
     backfills: [],
     deadLetters: await state.deadLetters.counts(),
@@ -238,6 +242,14 @@ export async function runSession(options: SessionOptions): Promise<void> {
     log.warn({ requests: interrupted }, 'requests that an earlier worker did not finish were failed');
   options.onStreaming(session);
   log.info({ slot: slotName(config), timeline: server.timeline }, 'streaming');
+  const stops = AbortSignal.any([signal, ended.signal]);
+  const beside = Promise.all(options.companions.map((companion) => companion.run(session, stops)));
+  // None of them may end capture.
+  beside.catch((error: unknown) => log.error(toBanyanError(error, 'a companion of capture').message));
+  parts.defer(async () => {
+    ended.abort();
+    await within(config.shutdownTimeout + UPKEEP_END_MS, beside);
+  });
 
   try {
     await runPipeline({

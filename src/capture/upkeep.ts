@@ -15,6 +15,7 @@ import { type ObservedSlot, observeSlot } from '../postgres/slot.ts';
 import type { State } from '../state/state.ts';
 import type { Marks } from './backfill/marks.ts';
 import type { TableWatch } from './backfill/watch.ts';
+import type { Companion } from './companion.ts';
 import type { ForwardDelivery } from './delivery.ts';
 import { Heartbeat } from './heartbeat.ts';
 import type { Holding } from './holding.ts';
@@ -52,6 +53,8 @@ export interface LiveSession {
   /** The catalog facts that a relation's types need. */
   readonly prepareRelation: (relation: Relation) => Promise<void>;
   readonly findings: readonly Finding[];
+  /** What else this session does. */
+  readonly companions: readonly Companion[];
   /** As the server showed it last, and when. */
   slot: { readonly observed: ObservedSlot; readonly observedAt: string } | undefined;
   /** The last run of each table, as it was looked at last. */

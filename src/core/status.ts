@@ -76,6 +76,47 @@ export interface BackfillProgress {
   readonly reason: string | undefined;
 }
 
+/**
+ * The way back. off: no session streams. testing: it is looked whether our own writes are recognized. waiting: for the queue or the database, goes on by itself.
+ * refused: a person must act; capture goes on.
+ */
+export type ReverseState = 'off' | 'testing' | 'running' | 'waiting' | 'refused';
+
+/** Counters count since the worker started; an event counts once for each entry of `reverse.apply` that took it. */
+export interface ReverseStatus {
+  readonly state: ReverseState;
+  readonly problem: Problem | undefined;
+  /** Messages, repeats included. */
+  readonly received: number;
+  /** Messages that no entry took. */
+  readonly unmatched: number;
+  /** Messages that no event could be read from. */
+  readonly invalid: number;
+  /** echo: written as the event meant it. correction: the database made something else of it. unchanged: the row was so already. */
+  readonly applied: Readonly<Record<'echo' | 'correction' | 'unchanged', number>>;
+  readonly duplicate: number;
+  /** Older than what the row has. */
+  readonly stale: number;
+  /** Of tables whose stage does not take events. */
+  readonly skipped: number;
+  /** Lost against a change of the legacy side. */
+  readonly refused: number;
+  /** Conflicts that were decided, whoever won. */
+  readonly conflicts: number;
+  /** Attempts that had to be made again. */
+  readonly retried: number;
+  /** Messages in hand. */
+  readonly inHand: number;
+  /** Events that workers are at. */
+  readonly inFlight: number;
+  /** Letters that wait for a person, as they were looked at last. */
+  readonly parked: number;
+  /** Letters that wait for something to come. */
+  readonly waiting: number;
+  /** `schema.name` */
+  readonly heldTables: readonly string[];
+}
+
 /** What `/v1/status` serves and metrics are read from. Counters count since `startedAt`. Positions are PostgreSQL's text form. */
 export interface WorkerStatus {
   readonly name: string;
@@ -124,6 +165,8 @@ export interface WorkerStatus {
     readonly rateLimit: number | undefined;
   };
   readonly loop: LoopStatus;
+  /** undefined: not configured. */
+  readonly reverse: ReverseStatus | undefined;
   readonly deadLetters: { readonly parked: number; readonly groups: number };
   readonly tables: readonly TableStatus[];
   /** Of the tables that had one, the last run of each. */

@@ -1,6 +1,7 @@
 import { parseLsn } from '../core/lsn.ts';
 import type { BackfillProgress, TableStatus, WorkerState, WorkerStatus } from '../core/status.ts';
 import { isReady } from './readiness.ts';
+import { reverseMetrics } from './reverse-metrics.ts';
 
 export interface Sample {
   readonly value: number;
@@ -206,6 +207,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   tableBackfill('banyan_backfill_running', '1 while a backfill of the table runs.', ({ status }) =>
     status === 'running' ? 1 : 0,
   ),
+  ...reverseMetrics,
 ];
 
 function gauge(name: string, help: string, read: (status: WorkerStatus) => number | undefined): MetricDefinition {

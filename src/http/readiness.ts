@@ -15,6 +15,12 @@ export function isReady(state: WorkerState): boolean {
   return READY[state];
 }
 
+/** What /readyz says while the worker is ready. Capture decides about that; what is amiss with reverse sync is said beside it. */
+export function readyText({ state, reverse }: WorkerStatus): string {
+  const isAmiss = reverse?.state === 'waiting' || reverse?.state === 'refused';
+  return isAmiss ? `${state}, reverse sync ${reverse.state}: ${reverse.problem?.kind ?? 'unknown'}` : state;
+}
+
 /** What /readyz says while the worker is not ready. */
 export interface NotReady {
   readonly state: WorkerState;

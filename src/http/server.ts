@@ -5,7 +5,7 @@ import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { WorkerStatus } from '../core/status.ts';
 import { isOwnHostHeader, refuseOpenHost, tokenCheck } from './access.ts';
 import { createMetrics } from './metrics.ts';
-import { isReady, notReady } from './readiness.ts';
+import { isReady, notReady, readyText } from './readiness.ts';
 
 export interface HttpOptions {
   readonly host: string;
@@ -105,7 +105,7 @@ function serve(app: FastifyInstance, options: HttpOptions): void {
 
   app.get('/readyz', (_request, reply) => {
     const now = status();
-    return isReady(now.state) ? text(reply, now.state) : reply.code(503).send(notReady(now));
+    return isReady(now.state) ? text(reply, readyText(now)) : reply.code(503).send(notReady(now));
   });
 
   app.get('/v1/status', (_request, reply) => reply.send(status()));

@@ -111,7 +111,8 @@ export class LetterAttempts {
     const { error } = outcome;
     if (error.reaction === 'retry' || error.reaction === 'wait') throw error;
     progress.retried += 1;
-    return { status: 'failed', error, isParked: true };
+    // What a person asked for is not parked anew.
+    return { status: 'failed', error, isParked: !byOperator };
   }
 
   async #settled(letter: ReverseLetter, outcome: ApplyOutcome): Promise<void> {

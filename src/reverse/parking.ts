@@ -231,7 +231,7 @@ export function tableOf({ schema, name }: { readonly schema: string; readonly na
 const DIGITS = 40;
 
 /** An integer as text that sorts like it: the sign first, and the digits of a negative one the other way round. Without a version: before all others. */
-function versionText(version: string | undefined): string {
+export function versionText(version: string | undefined): string {
   if (version === undefined) return '0'.repeat(DIGITS + 1);
   const digits = version
     .replace(/^[-+]?0*/, '')

@@ -35,6 +35,8 @@ export interface BedConfig {
   readonly capture: readonly object[];
   readonly legacy?: object;
   readonly bus?: object;
+  /** The bed adds its queue, where it has one. */
+  readonly reverse?: { readonly apply: readonly object[]; readonly [option: string]: unknown };
 }
 
 export interface StartOptions {
@@ -49,6 +51,10 @@ export interface WorkerBed extends AsyncDisposable {
   readonly url: string;
   readonly slot: string;
   readonly bus: LocalBus;
+  /** Of the way back, where the bed has queues. */
+  readonly queue: BedQueue | undefined;
+  /** What its workers logged, where the bed has queues. */
+  readonly logged: readonly string[];
   /** What the bus accepted, in order, repeats included. */
   readonly events: readonly SeenEvent[];
   sql<Row extends pg.QueryResultRow = pg.QueryResultRow>(text: string): Promise<Row[]>;
@@ -57,7 +63,7 @@ export interface WorkerBed extends AsyncDisposable {
   /** What the connector remembers; its schema must be there. */
   state(): Promise<State>;
   /** As a command asks the worker: resolves with the answer, rejects with the error that it answered. */
-  ask(command: 'redrive' | 'discard' | 'backfill', selection: object): Promise<unknown>;
+  ask(command: 'redrive' | 'discard' | 'backfill' | 'resolve-conflict', selection: object): Promise<unknown>;
   /** `banyan recover --accept-gap`. */
   acceptGap(config: BedConfig): Promise<void>;
   /** Waits until the slot's confirmed position has passed everything that is committed now. */
@@ -75,6 +81,14 @@ export interface RunningWorker {
   stop(): Promise<void>;
 }
 
+/** A queue of the embedded bus that no rule fills. */
+export interface BedQueue {
+  readonly url: string;
+  send(...bodies: readonly string[]): Promise<void>;
+  /** Resolves when every message is deleted. */
+  empty(): Promise<void>;
+}
+
 const BUS = 'shop-legacy';
 /** Short, since tests wait for them. */
 const INTERVALS: UpkeepIntervals = { observeMs: 100, inspectMs: 200, requestsMs: 50 };
@@ -85,6 +99,8 @@ export interface BedOptions {
   readonly setup?: string;
   /** Of CREATE DATABASE, such as an encoding. */
   readonly database?: string;
+  /** With a queue for the way back. */
+  readonly queues?: boolean;
 }
 
 /** Any PostgreSQL server that a test may make databases on: an embedded one, or one in a container. */
@@ -101,14 +117,18 @@ export async function makeBed(server: DatabaseServer, options: BedOptions): Prom
   // A test may end sessions, or the whole server.
   pool.on('error', () => undefined);
   parts.defer(() => pool.end());
-  const bus = await startLocalBus({ queues: false });
+  const bus = await startLocalBus({ queues: options.queues === true });
   parts.defer(() => bus.close());
+  const queue = options.queues === true ? await makeQueue(bus) : undefined;
   bus.invoke('CreateEventBus', { Name: BUS });
   const events: SeenEvent[] = [];
   bus.onAccepted((event) => void events.push(seen(event)));
   if (options.setup !== undefined) await pool.query(options.setup);
   const slot = `banyan_${name}`;
-  const log = pino({ level: process.env['BANYAN_TEST_LOG'] ?? 'silent' });
+  const logged: string[] = [];
+  const level = process.env['BANYAN_TEST_LOG'] ?? 'silent';
+  const log =
+    queue === undefined ? pino({ level }) : pino({ level: 'debug' }, { write: (line) => void logged.push(line) });
 
   const sql: WorkerBed['sql'] = async (text) => {
     const result = (await pool.query(text)) as unknown as pg.QueryResult | pg.QueryResult[];
@@ -122,6 +142,9 @@ export async function makeBed(server: DatabaseServer, options: BedOptions): Prom
       legacy: { url, lockTimeout: '2s', ...config.legacy },
       bus: { type: 'local', name: BUS, endpoint: bus.url, linger: '1ms', ...config.bus },
       capture: config.capture,
+      ...(config.reverse === undefined
+        ? {}
+        : { reverse: { queue: queue?.url, endpoint: bus.queuesUrl, visibilityTimeout: '10s', ...config.reverse } }),
       http: { port: 0 },
       shutdownTimeout: '5s',
     });
@@ -130,6 +153,8 @@ export async function makeBed(server: DatabaseServer, options: BedOptions): Prom
     url,
     slot,
     bus,
+    queue,
+    logged,
     events,
     sql,
     state,
@@ -174,6 +199,30 @@ export async function makeBed(server: DatabaseServer, options: BedOptions): Prom
       return events;
     },
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
+  };
+}
+
+async function makeQueue(bus: LocalBus): Promise<BedQueue> {
+  const url = `${bus.queuesUrl}/000000000000/back`;
+  await bus.invokeQueues('CreateQueue', { QueueName: 'back' });
+  const left = async (): Promise<string> => {
+    const answer = await bus.invokeQueues('GetQueueAttributes', { QueueUrl: url, AttributeNames: ['All'] });
+    const attributes = answer['Attributes'] as Record<string, string>;
+    return `${attributes['ApproximateNumberOfMessages']} waiting, ${attributes['ApproximateNumberOfMessagesNotVisible']} in hand`;
+  };
+  return {
+    url,
+    async send(...bodies) {
+      for (const body of bodies) await bus.invokeQueues('SendMessage', { QueueUrl: url, MessageBody: body });
+    },
+    async empty() {
+      let now = '';
+      await eventually(
+        async () => (now = await left()) === '0 waiting, 0 in hand',
+        () => `the queue does not become empty: ${now}`,
+        { timeoutMs: 20_000 },
+      );
+    },
   };
 }
 

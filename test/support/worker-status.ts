@@ -39,6 +39,7 @@ export function workerStatus(more: Partial<WorkerStatus> = {}): WorkerStatus {
       rateLimit: undefined,
     },
     loop: { forged: 1_034, exceeded: 1_035, origins: { pg_16389: 1_036 } },
+    reverse: undefined,
     deadLetters: { parked: 1_012, groups: 1_013 },
     tables: [
       {

@@ -1,0 +1,99 @@
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import type { Reverse } from '../config/reverse-schema.ts';
+import type { Config } from '../config/schema.ts';
+import { toDatabaseError } from '../postgres/sqlstate.ts';
+import type { ConflictStore } from '../state/conflicts.ts';
+import type { State } from '../state/state.ts';
+import { applyTogether } from './apply.ts';
+import type { ApplyContext } from './apply-one.ts';
+import { type CompiledReverse, compileReverse } from './compile.ts';
+import { conflictOf } from './conflict.ts';
+import { type RowForPeople, rowsForPeople } from './conflict-rows.ts';
+import { decodeEnvelope } from './envelope.ts';
+import type { Intent } from './intent.ts';
+import { type ReverseMapper, reverseMapper } from './mapper.ts';
+import type { ReverseParking } from './parking.ts';
+import type { Apply } from './pipeline.ts';
+
+/** What events mean and how they are written, compiled against the catalog. */
+export interface Engine {
+  /** What the body of a message asks for. Throws a BanyanError of the reaction `park` where no event can be read from it. */
+  readonly read: (body: string) => readonly Intent[];
+  readonly apply: Apply;
+  /** Compiles `reverse.apply` against the catalog as it is now. */
+  readonly reload: () => Promise<void>;
+  /** The row of an event has not come within its time: that is a conflict. */
+  readonly onRowMissing: (intent: Intent) => Promise<void>;
+}
+
+export interface EngineOptions {
+  readonly config: Config;
+  readonly reverse: Reverse;
+  readonly pool: pg.Pool;
+  readonly state: State;
+  readonly session: { caughtUp(signal: AbortSignal): Promise<void> };
+  readonly parking: Pick<ReverseParking, 'parkIn'>;
+  readonly stop: AbortSignal;
+  readonly log: Logger;
+}
+
+export async function openEngine(options: EngineOptions): Promise<Engine> {
+  const { config, reverse, pool, state, session, parking, stop, log } = options;
+  const show = rowsForPeople(config);
+  const context: Omit<ApplyContext, 'byOperator'> = {
+    pool,
+    connector: config.name,
+    stateSchema: config.state.schema,
+    secret: await state.reverseSecret.get(),
+    inbox: state.inbox,
+    versions: state.appliedVersions,
+    conflicts: state.conflicts,
+    legacyChanges: state.legacyChanges,
+    show,
+    park: (client, intent, error) => parking.parkIn(client, intent, error),
+    caughtUp: () => session.caughtUp(stop),
+    horizonMs: reverse.horizon,
+  };
+  const compile = async (): Promise<ReverseMapper> => {
+    const { entries, findings } = await compiled(options);
+    for (const { code, message, path, remedy, severity } of findings) {
+      if (severity === 'error')
+        log.error({ code, path, remedy }, `an entry of reverse.apply can not be used: ${message}`);
+    }
+    return reverseMapper(entries);
+  };
+  let mapper = await compile();
+  return {
+    read: (body) => mapper.map(decodeEnvelope(body)),
+    apply: (intents, { byOperator = false } = {}) => applyTogether(intents, { ...context, byOperator }),
+    async reload() {
+      mapper = await compile();
+    },
+    onRowMissing: (intent) => recordMissing(intent, { pool, conflicts: state.conflicts, show }),
+  };
+}
+
+async function compiled({ config, reverse, pool }: EngineOptions): Promise<CompiledReverse> {
+  try {
+    return await compileReverse(pool, reverse.apply, { stateSchema: config.state.schema });
+  } catch (error) {
+    throw toDatabaseError(error, 'reading the catalog for reverse.apply');
+  }
+}
+
+/** Both rows are known: the one that the event wants, and that there is none. */
+async function recordMissing(
+  intent: Intent,
+  { pool, conflicts, show }: { pool: pg.Pool; conflicts: Pick<ConflictStore, 'record'>; show: RowForPeople },
+): Promise<void> {
+  const client = await pool.connect();
+  let isBroken = true;
+  try {
+    const facts = { kind: 'update_missing', policy: 'park', resolution: 'parked', current: undefined, show } as const;
+    await conflicts.record(client, conflictOf(intent, facts));
+    isBroken = false;
+  } finally {
+    client.release(isBroken);
+  }
+}

@@ -1,0 +1,61 @@
+import { z } from 'zod';
+import { BanyanError } from '../core/errors.ts';
+import type { WorkerRequest } from '../state/requests.ts';
+import { resolveConflict } from './resolve.ts';
+import type { RunningSync } from './sync.ts';
+
+/** Which parked letters a command means. */
+const selectionSchema = z.strictObject({
+  direction: z.literal('reverse'),
+  ids: z.array(z.int().positive()).exactOptional(),
+  group: z.string().exactOptional(),
+  table: z.string().exactOptional(),
+  all: z.boolean().exactOptional(),
+});
+
+const resolutionSchema = z.strictObject({
+  conflict: z.int().positive(),
+  keep: z.enum(['current', 'proposed']),
+  by: z.string(),
+  note: z.string().optional(),
+});
+
+/** Requests of the way back; undefined: it is another one. `running` throws where reverse sync does not run. */
+export function answerRequest(
+  request: WorkerRequest,
+  { running }: { running: () => RunningSync },
+): Promise<unknown> | undefined {
+  const { command, arguments: given } = request;
+  if (command === 'resolve-conflict') return resolve(request, running);
+  if (given['direction'] !== 'reverse' || (command !== 'redrive' && command !== 'discard')) return undefined;
+  return answerLetters(request, running);
+}
+
+async function answerLetters(request: WorkerRequest, running: () => RunningSync): Promise<unknown> {
+  const { direction: _direction, ...selection } = parsed(selectionSchema, request);
+  const { letters, parking, counts } = running();
+  if (request.command === 'redrive') {
+    const report = await letters.redrive(selection);
+    running().counts = await parking.store.counts().catch(() => counts);
+    return report;
+  }
+  const { all: _all, ...filter } = selection;
+  return { discarded: await letters.discard(filter) };
+}
+
+async function resolve(request: WorkerRequest, running: () => RunningSync): Promise<unknown> {
+  const resolution = parsed(resolutionSchema, request);
+  const { conflicts, parking, pipeline, letters, engine } = running();
+  return {
+    outcome: await resolveConflict(
+      { ...resolution, note: resolution.note },
+      { conflicts, parking, pipeline, letters, apply: engine.apply },
+    ),
+  };
+}
+
+function parsed<T>(schema: z.ZodType<T>, { command, arguments: given }: WorkerRequest): T {
+  const result = schema.safeParse(given);
+  if (result.success) return result.data;
+  throw new BanyanError('usage', `the request ${command} does not say what it means`);
+}
