@@ -1,4 +1,4 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, type Hmac, type KeyObject, timingSafeEqual } from 'node:crypto';
 
 /**
  * What reverse sync writes into the WAL beside its rows, as transactional logical messages, so that capture knows them. Any role may emit a message of any
@@ -88,7 +88,16 @@ export function parseMessage(content: string, key: MessageKey): ApplyMessage | u
 }
 
 function mac(json: string, { secret, xid }: MessageKey): string {
-  return createHmac('sha256', secret).update(`${xid}\n`).update(json).digest('base64url').slice(0, MAC_LENGTH);
+  return keyedHash(secret).update(`${xid}\n`).update(json).digest('base64url').slice(0, MAC_LENGTH);
+}
+
+const keys = new WeakMap<Uint8Array, KeyObject>();
+
+/** HMAC-SHA256 with a secret that is used over and over: Node.js takes seven times as long where it makes the key anew for each. */
+export function keyedHash(secret: Uint8Array): Hmac {
+  let key = keys.get(secret);
+  if (key === undefined) keys.set(secret, (key = createSecretKey(secret)));
+  return createHmac('sha256', key);
 }
 
 function ascii(json: string): string {

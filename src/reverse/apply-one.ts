@@ -1,7 +1,7 @@
-import { createHmac } from 'node:crypto';
 import type pg from 'pg';
 import { BanyanError } from '../core/errors.ts';
 import { within } from '../flow/within.ts';
+import { keyedHash } from '../postgres/apply-tag.ts';
 import { displayName } from '../postgres/identifier.ts';
 import type { AppliedVersionStore } from '../state/applied-versions.ts';
 import type { ConflictStore } from '../state/conflicts.ts';
@@ -214,7 +214,7 @@ class Application {
   /** Keyed: values of few forms could be guessed from a plain one. */
   #hash(text: string | null): string {
     if (text === null) return '-';
-    return createHmac('sha256', this.#context.secret).update(text).digest('base64url').slice(0, HASH_LENGTH);
+    return keyedHash(this.#context.secret).update(text).digest('base64url').slice(0, HASH_LENGTH);
   }
 }
 
