@@ -248,7 +248,8 @@ export async function runSession(options: SessionOptions): Promise<void> {
   beside.catch((error: unknown) => log.error(toBanyanError(error, 'a companion of capture').message));
   parts.defer(async () => {
     ended.abort();
-    await within(config.shutdownTimeout + UPKEEP_END_MS, beside);
+    // A lost server may never answer what they have begun, and the next session is not to wait for it.
+    await within(signal.aborted ? config.shutdownTimeout + UPKEEP_END_MS : DRAIN_AFTER_FAILURE_MS, beside);
   });
 
   try {

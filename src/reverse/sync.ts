@@ -54,6 +54,8 @@ export interface RunningSync {
 const MESSAGES_PER_WORKER = 10;
 const HIGH_WATER_BYTES = 16_000_000;
 const RETRY = { baseMs: 1_000, maxMs: 60_000 };
+/** Longest wait for the queue's word on what is given back at the very end. */
+const GIVE_BACK_MS = 1_000;
 /** The goodbye of idle connections: a dead one would never answer it. */
 const CLOSE_WAIT_MS = 1_000;
 
@@ -64,6 +66,7 @@ export class ReverseSync {
   #state: ReverseState = 'off';
   #problem: Problem | undefined;
   #running: RunningSync | undefined;
+  #ended: Promise<void> = Promise.resolve();
 
   constructor(options: ReverseSyncOptions) {
     this.#options = options;
@@ -89,6 +92,14 @@ export class ReverseSync {
 
   /** Runs until the signal aborts. What fails is said, and tried again; it never ends the session. */
   async run(session: ReverseSession, signal: AbortSignal): Promise<void> {
+    // A session that lost its server may be gone before what it had begun has ended.
+    const before = this.#ended;
+    const run = before.then(() => this.#run(session, signal));
+    this.#ended = run.catch(() => undefined);
+    await run;
+  }
+
+  async #run(session: ReverseSession, signal: AbortSignal): Promise<void> {
     const { log } = this.#options;
     for (let failures = 0; !signal.aborted; failures += 1) {
       try {
@@ -208,11 +219,13 @@ async function wind(
   { consumer, pipeline }: RunningSync,
   { working, deadlineMs }: { working: Promise<void>; deadlineMs: number },
 ): Promise<void> {
-  const deadline = AbortSignal.timeout(deadlineMs);
-  await consumer.giveBack(consumer.unfinished().filter((delivery) => !pipeline.hasBegun(delivery)));
-  await within(deadlineMs, working);
-  await consumer.close(deadline);
-  await consumer.giveBack(consumer.unfinished());
+  const stopBy = performance.now() + deadlineMs;
+  const left = (): number => Math.max(0, stopBy - performance.now());
+  const notBegun = consumer.unfinished().filter((delivery) => !pipeline.hasBegun(delivery));
+  await within(left(), Promise.all([consumer.giveBack(notBegun), working]));
+  await consumer.close(AbortSignal.timeout(Math.ceil(left())));
+  // What the deadline leaves comes again when its visibility ends.
+  await within(Math.max(GIVE_BACK_MS, left()), consumer.giveBack(consumer.unfinished()));
 }
 
 function untilStopped(signal: AbortSignal): Promise<void> {

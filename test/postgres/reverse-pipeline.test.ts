@@ -290,6 +290,18 @@ describe('an event that can not be applied', () => {
     await worker.until('nothing is parked', ({ reverse }) => reverse?.parked === 0);
   });
 
+  test('waits over a restart as well', async () => {
+    await using bed = await makeReverseWorkerBed(server, { name: 'reverse_waits', setup });
+    const first = await bed.startRunning({ capture, reverse: { apply } });
+    await bed.queue.send(orderChanged({ orderId: 1, version: 1, customerId: 7 }));
+    await parked(bed, 1);
+    await first.stop();
+    await bed.sql(`insert into customers values (7, 'seven')`);
+    await bed.startRunning({ capture, reverse: { apply } });
+    await parked(bed, 0);
+    expect(await orders(bed)).toEqual([{ id: 1, status: 'v1', quantity: 1 }]);
+  });
+
   test('holds its row over a restart, until it is discarded', async () => {
     const checked = `${setup}; alter table orders add constraint few check (quantity < 10)`;
     await using bed = await makeReverseWorkerBed(server, { name: 'reverse_restart', setup: checked });
