@@ -200,7 +200,12 @@ describe('what others changed last', () => {
     await writer.end();
     // It moved on the way, or nothing was seen at all.
     expect(new Set(looks.map(({ confirmed }) => confirmed)).size).toBeGreaterThan(2);
-    // A stop writes down and confirms what is left.
+    // A stop writes down and confirms what was received.
+    await eventually(
+      () => streaming.session.progress.changes === ends.length,
+      () => `${streaming.session.progress.changes} of ${ends.length} changes came`,
+      { everyMs: 2 },
+    );
     await streaming.stop();
     expect((await changesKnown(bed)).size).toBe(ends.length);
     const [slot] = await bed.sql<{ lsn: string }>(
