@@ -58,7 +58,7 @@ const FIELDS = ['promisedOn', 'slot', 'promisedBy', 'tracking'] as const;
 const SLOTS = ['morning', 'afternoon', 'evening'];
 const DAY_MS = 86_400_000;
 /** The planner takes its time, and clerks do not wait for it: some of its plans meet a delivery that has changed meanwhile. */
-const PLANNING_MS = 1_000;
+const PLANNING_MS = 2_000;
 
 export class Deliveries {
   readonly #orders = new Map<string, OrderState>();
@@ -149,11 +149,11 @@ export class Deliveries {
     order.seen = metadata.sequence;
     const answersTo = metadata.origin === 'correction' ? metadata.causedBy : undefined;
     if (order.withdrawnBy !== undefined && order.withdrawnBy !== answersTo) return;
-    order.withdrawnBy = undefined;
     if (metadata.operation === 'delete') {
       order.delivery = undefined;
       return;
     }
+    order.withdrawnBy = undefined;
     const row: Delivery = {
       promisedOn: String(data['promisedOn']),
       slot: String(data['slot']),

@@ -8,9 +8,22 @@ import type { Screen } from './screen.ts';
 
 const CONFIG_FILE = fileURLToPath(new URL('../../config/demo.yaml', import.meta.url));
 
+export interface DemoWorkerOptions {
+  readonly url: string;
+  readonly bus: LocalBus;
+  /** Where the new service's events wait for the way back. */
+  readonly reverseQueueUrl: string;
+  readonly screen: Screen;
+}
+
 /** The worker as `banyan run` starts it, with config/demo.yaml; what it logs from `warn` on appears on the screen. Disposing stops it. */
-export async function startDemoWorker({ url, bus, screen }: { url: string; bus: LocalBus; screen: Screen }) {
-  const env = { ...process.env, LEGACY_DATABASE_URL: url, EVENTBRIDGE_ENDPOINT: bus.url };
+export async function startDemoWorker({ url, bus, reverseQueueUrl, screen }: DemoWorkerOptions) {
+  const env = {
+    ...process.env,
+    LEGACY_DATABASE_URL: url,
+    EVENTBRIDGE_ENDPOINT: bus.url,
+    REVERSE_QUEUE_URL: reverseQueueUrl,
+  };
   const loaded = await loadConfig({ file: CONFIG_FILE, env });
   const log = pino({ level: 'warn' }, { write: (line: string) => screen.say(line.trimEnd()) });
   const worker = await startWorker({ loaded, log });

@@ -1,6 +1,6 @@
 import { SQSClient } from '@aws-sdk/client-sqs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createQueueTarget } from '../local-bus/queue-target.ts';
+import pg from 'pg';
 import { startLocalBus, type LocalBus } from '../local-bus/local-bus.ts';
 import { Accounting, nearestRank, type DemoReport, type SeenEvent } from './accounting.ts';
 import { consume, type Envelope } from './consumer.ts';
@@ -8,6 +8,9 @@ import { startDemoWorker } from './demo-worker.ts';
 import { EmbeddedPostgres } from './embedded-postgres.ts';
 import { type HistorySize, openShop } from './history.ts';
 import type { DemoOptions } from './options.ts';
+import { startOrderService, type OrderService } from './order-service.ts';
+import { createQueues, emptied, isEmpty, LEGACY_SOURCE } from './queues.ts';
+import { type BackEvent, legacyState, ReverseBooks, type ReverseReport } from './reverse-books.ts';
 import type { Screen } from './screen.ts';
 import { runTraffic } from './traffic.ts';
 
@@ -20,18 +23,24 @@ const HISTORY: HistorySize = { customers: 4_000, orders: 8_000 };
 /** Receive loops at once, of each queue: some wait for their deletes while others receive. */
 const CONSUMERS = 4;
 
+/** The books of both directions. */
+export type WholeReport = DemoReport & { readonly reverse: ReverseReport };
+
 /**
- * Opens the shop, runs the worker beside it, and counts. Resolves with the books when `signal` has aborted or the time was over, and
- * everything is closed and removed. Rejects when a part fails.
+ * Opens the shop, runs the worker and the new service beside it, and counts. Resolves with the books when `signal` has aborted or the time was
+ * over, and everything is closed and removed. Rejects when a part fails.
  */
 export async function runDemo(
   options: DemoOptions,
   { screen, signal }: { screen: Screen; signal: AbortSignal },
-): Promise<DemoReport> {
-  const accounting = new Accounting();
+): Promise<WholeReport> {
+  const books: Books = { accounting: new Accounting(), reverse: new ReverseBooks() };
+  const { accounting } = books;
   await using parts = new AsyncDisposableStack();
   parts.defer(() => screen.close());
-  screen.say('starting a PostgreSQL server, an EventBridge bus with two rules and SQS queues, and the worker');
+  screen.say(
+    'starting a PostgreSQL server, an EventBridge bus with its rules and SQS queues, the worker, and a new service',
+  );
 
   const server = parts.use(await EmbeddedPostgres.start());
   const url = await server.createDatabase('shop');
@@ -41,49 +50,93 @@ export async function runDemo(
 
   const bus = await startLocalBus();
   parts.defer(() => bus.close());
-  const queueUrls = await createQueues(bus);
+  const queues = await createQueues(bus);
   const latency = countAccepted(bus, accounting);
 
-  const worker = await startDemoWorker({ url, bus, screen });
+  const worker = await startDemoWorker({ url, bus, reverseQueueUrl: queues.back, screen });
   parts.use(worker);
   const drawing = setInterval(() => {
-    screen.numbers({ ...accounting.now, latencyMs: latency(), state: worker.state(), backfills: worker.backfills() });
+    screen.numbers({
+      ...accounting.now,
+      latencyMs: latency(),
+      state: worker.state(),
+      backfills: worker.backfills(),
+      wayBack: { ...books.reverse.now, echoes: books.reverse.echoes((event) => accounting.explains(event)) },
+    });
   }, 250);
   parts.defer(() => clearInterval(drawing));
 
   const stop = new AbortController();
   const consuming = consumeAll(bus, {
-    queueUrls,
+    queueUrls: queues.books,
     signal: stop.signal,
     onEvent: (envelope) => {
-      accounting.received(seen(envelope['detail-type'], envelope.detail));
+      enter(books, envelope);
       screen.event(envelope);
     },
   });
+  const service = startOrderService({ bus, queueUrl: queues.service, books: books.reverse }, stop.signal);
   const ends = [stop.signal, signal];
   if (options.seconds !== undefined) ends.push(AbortSignal.timeout(options.seconds * 1_000));
   const traffic = runTraffic({ url, rate: options.rate, accounting, history }, AbortSignal.any(ends));
   parts.defer(async () => {
     stop.abort();
     // How they end is known already: whoever failed first was reported below.
-    await Promise.allSettled([traffic, consuming]);
+    await Promise.allSettled([traffic, consuming, service.running]);
   });
 
-  const failing = Promise.race([consuming, worker.halted]);
+  const failing = Promise.race([consuming, service.running, worker.halted]);
   screen.say(`the shop is open, with ${options.rate} transactions a second; look in with: psql ${url}`);
   screen.say(
     `${history.rows.length.toLocaleString('en-US')} rows were there before: their backfill goes on beside the traffic`,
   );
+  screen.say('a new service promises deliveries; its events become rows of shop.deliveries');
   if (options.seconds === undefined) screen.say('Ctrl-C closes it');
   await Promise.race([traffic, failing]);
   const left = accounting.now.backfillsCompleted === tables ? '' : ', and for the rest of the backfill';
   screen.say(`the shop is closed; waiting for what is still on the way${left}`);
-  await Promise.race([everythingArrived(accounting, tables), failing]);
+  const client = new pg.Client({ connectionString: url, application_name: 'books' });
+  await client.connect();
+  parts.defer(() => client.end());
+  const back: WayBack = { service, books, client, isQueueEmpty: () => isEmpty(bus, queues.back) };
+  await Promise.race([everythingArrived(books, { tables, isBackWhole: () => isWayBackWhole(back) }), failing]);
   // Whatever else was sent comes now: repeats, and events that nobody expected.
   await worker[Symbol.asyncDispose]();
   await bus.drained();
-  await Promise.race([Promise.all(queueUrls.map((queueUrl) => emptied(bus, queueUrl))), failing]);
-  return accounting.report();
+  const read = [...queues.books, queues.service];
+  await Promise.race([Promise.all(read.map((queueUrl) => emptied(bus, queueUrl))), failing]);
+  return { ...accounting.report(), reverse: await reportOf(back) };
+}
+
+interface Books {
+  readonly accounting: Accounting;
+  readonly reverse: ReverseBooks;
+}
+
+/** Changes by the shop belong into one book, what reverse sync led to into the other. */
+function enter({ accounting, reverse }: Books, { 'detail-type': detailType, detail }: Envelope): void {
+  const { origin, causedBy } = detail.metadata;
+  const event = seen(detailType, detail);
+  if (origin === 'legacy') accounting.received(event);
+  reverse.received({ ...event, origin, causedBy, data: detail.data });
+}
+
+interface WayBack {
+  readonly service: OrderService;
+  readonly books: Books;
+  readonly client: pg.Client;
+  readonly isQueueEmpty: () => Promise<boolean>;
+}
+
+async function reportOf({ service, books: { accounting, reverse }, client }: WayBack): Promise<ReverseReport> {
+  const explains = (event: BackEvent) => accounting.explains(event);
+  return reverse.report(service.deliveries, { legacy: await legacyState(client), explains });
+}
+
+async function isWayBackWhole(back: WayBack): Promise<boolean> {
+  if (!back.service.isIdle || !(await back.isQueueEmpty())) return false;
+  const { differing, causedMissing } = await reportOf(back);
+  return differing === 0 && causedMissing === 0;
 }
 
 /**
@@ -92,7 +145,8 @@ export async function runDemo(
  */
 function countAccepted(bus: LocalBus, accounting: Accounting): () => number | undefined {
   const last: number[] = [];
-  bus.onAccepted(({ detailType, detail }) => {
+  bus.onAccepted(({ source, detailType, detail }) => {
+    if (source !== LEGACY_SOURCE) return;
     const now = performance.timeOrigin + performance.now();
     const parsed = JSON.parse(detail) as Envelope['detail'];
     const { committedAt } = parsed.metadata.transaction ?? {};
@@ -144,49 +198,26 @@ async function consumeAll(
   }
 }
 
-/** What a backfill sends has a queue of its own, so that no live event waits behind thousands of old rows. */
-async function createQueues(bus: LocalBus): Promise<string[]> {
-  const old = ['read', 'backfill'];
-  const rules = [
-    { ruleName: 'live', queueName: 'shop-events', operation: [{ 'anything-but': old }] },
-    { ruleName: 'backfilled', queueName: 'shop-backfill', operation: old },
-  ];
-  const targets = await Promise.all(
-    rules.map(({ operation, ...names }) =>
-      createQueueTarget(bus, {
-        busName: 'shop',
-        pattern: { source: ['legacy.demo'], detail: { metadata: { operation } } },
-        ...names,
-      }),
-    ),
-  );
-  return targets.map(({ queueUrl }) => queueUrl);
-}
-
-/** Until nothing is missing, of changes as of rows from before, and the backfills are over, or nothing has arrived for too long. */
-async function everythingArrived(accounting: Accounting, tables: number): Promise<void> {
-  const arrived = () => accounting.now.received + accounting.now.reads;
+/**
+ * Until nothing is missing, of changes as of rows from before, the backfills are over, and the legacy tables are as the service has them; or until nothing
+ * has arrived for too long.
+ */
+async function everythingArrived(
+  { accounting, reverse }: Books,
+  { tables, isBackWhole }: { tables: number; isBackWhole: () => Promise<boolean> },
+): Promise<void> {
+  const arrived = () => accounting.now.received + accounting.now.reads + reverse.now.seen;
   let before = arrived();
   let arrivedAt = performance.now();
   const isWhole = () => {
     const { missing, notBackfilled, backfillsCompleted } = accounting.now;
     return missing === 0 && notBackfilled === 0 && backfillsCompleted === tables;
   };
-  while (!isWhole() && performance.now() - arrivedAt < PATIENCE_MS) {
+  while (performance.now() - arrivedAt < PATIENCE_MS) {
+    if (isWhole() && (await isBackWhole())) return;
     await sleep(20);
     if (arrived() === before) continue;
     before = arrived();
     arrivedAt = performance.now();
-  }
-}
-
-/** Until the queue holds nothing, neither waiting nor in a consumer's hands. */
-async function emptied(bus: LocalBus, queueUrl: string): Promise<void> {
-  const names = ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesNotVisible'];
-  for (let tries = 0; tries < 500; tries += 1) {
-    const answer = await bus.invokeQueues('GetQueueAttributes', { QueueUrl: queueUrl, AttributeNames: names });
-    const attributes = answer['Attributes'] as Readonly<Record<string, string>> | undefined;
-    if (names.every((name) => attributes?.[name] === '0')) return;
-    await sleep(20);
   }
 }

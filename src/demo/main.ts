@@ -1,5 +1,4 @@
-import type { DemoReport } from './accounting.ts';
-import { runDemo } from './demo.ts';
+import { runDemo, type WholeReport } from './demo.ts';
 import { parseOptions } from './options.ts';
 import { createScreen } from './screen.ts';
 
@@ -17,8 +16,16 @@ for (const name of ['SIGINT', 'SIGTERM'] as const) {
 
 try {
   const report = await runDemo(options, { screen, signal: closed.signal });
+  const { reverse } = report;
   const whole =
-    report.missing === 0 && report.unexpected === 0 && report.outOfOrder === 0 && report.notBackfilled === 0;
+    report.missing === 0 &&
+    report.unexpected === 0 &&
+    report.outOfOrder === 0 &&
+    report.notBackfilled === 0 &&
+    reverse.differing === 0 &&
+    reverse.causedMissing === 0 &&
+    reverse.echoesPublished === 0 &&
+    reverse.unexplained === 0;
   if (!options.json) out.write(`\n${inWords(report)}\n`);
   out.write(
     'removed: the PostgreSQL server with its data and slot, the bus, and the queues; nothing is left running\n',
@@ -31,12 +38,16 @@ try {
   process.exitCode = 1;
 }
 
-function inWords(report: DemoReport): string {
+function inWords(report: WholeReport): string {
   const { p50, p99 } = report.latencyMs;
+  const { reverse } = report;
   return [
     `${report.changesCommitted} row changes in ${report.transactionsCommitted} transactions were to make ${report.eventsExpected} events`,
     `${report.received} came out of their queue: ${report.missing} missing, ${report.unexpected} unexpected, ${report.repeated} repeated, ${report.outOfOrder} out of order`,
     `of ${report.backfilled + report.notBackfilled} rows that were there before, ${report.backfilled} were backfilled: ${report.notBackfilled} not; ${report.reads} read events`,
     `from commit to the bus: ${p50 ?? '–'} ms (median), ${p99 ?? '–'} ms (99 of 100)`,
+    `the way back: ${reverse.decisions} decisions, ${reverse.sentTwice} of them sent twice and ${reverse.sentLate} behind a newer one, about ${reverse.decided} deliveries`,
+    `${reverse.applied} of these stand in the legacy tables as the service has them, ${reverse.differing} do not; ${reverse.echoesPublished} echoes published`,
+    `triggers corrected ${reverse.corrected} and caused ${reverse.caused} rows; ${reverse.refused} decisions gave way to a clerk's change`,
   ].join('\n');
 }

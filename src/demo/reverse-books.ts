@@ -22,6 +22,8 @@ export interface ReverseReport {
   readonly sentLate: number;
   /** Decisions that a trigger changed: answered by a `correction`. */
   readonly corrected: number;
+  /** Decisions that were written as meant, and published all the same: the service had not yet heard of the correction before. */
+  readonly announced: number;
   /** Decisions that did not know of a clerk's change: the legacy row stayed, and a `correction` told the service. */
   readonly refused: number;
   /** Rows that a trigger wrote because of a decision, published with `causedBy`. */
@@ -48,7 +50,7 @@ export interface LegacyState {
   readonly logged: readonly string[];
 }
 
-/** Fields that no trigger changes, and no clerk leaves as they were. */
+/** Fields that no trigger changes and no clerk leaves as they were: with them, the row is the decision's, however it was changed. */
 const MARKS = ['promisedBy', 'tracking'] as const;
 
 const TABLES: ReadonlySet<string> = new Set(['shop.deliveries', 'shop.order_log']);
@@ -59,6 +61,7 @@ export class ReverseBooks {
   #sentLate = 0;
   readonly #seen = new Set<string>();
   readonly #corrected = new Set<string>();
+  readonly #announced = new Set<string>();
   readonly #refused = new Set<string>();
   readonly #caused = new Set<string>();
   #unexplained = 0;
@@ -110,6 +113,7 @@ export class ReverseBooks {
       sentTwice: this.#sentTwice,
       sentLate: this.#sentLate,
       corrected: this.#corrected.size,
+      announced: this.#announced.size,
       refused: this.#refused.size,
       caused: this.#caused.size,
       causedMissing: this.causedMissing(legacy),
@@ -122,11 +126,19 @@ export class ReverseBooks {
     return logged.filter((id) => !this.#caused.has(id)).length;
   }
 
-  #correction({ causedBy = '', data, table }: BackEvent): void {
+  #correction(event: BackEvent): void {
+    const { causedBy = '', table } = event;
     const decision = this.#decisions.get(causedBy);
-    const isFirst = !this.#corrected.has(causedBy) && !this.#refused.has(causedBy);
+    const isFirst = [this.#corrected, this.#announced, this.#refused].every((answered) => !answered.has(causedBy));
     if (table !== 'shop.deliveries' || decision === undefined || !isFirst) this.#unexplained += 1;
-    else (isWritten(decision, data) ? this.#corrected : this.#refused).add(causedBy);
+    else this.#answers(decision, event).add(causedBy);
+  }
+
+  #answers({ detailType, values }: Decision, { operation, data }: BackEvent): Set<string> {
+    if (detailType === 'DeliveryWithdrawn') return operation === 'delete' ? this.#announced : this.#refused;
+    const isKept = (field: keyof Delivery) => values[field] === undefined || values[field] === data[field];
+    if (!MARKS.every(isKept)) return this.#refused;
+    return (['promisedOn', 'slot'] as const).every(isKept) ? this.#announced : this.#corrected;
   }
 
   #trigger({ causedBy = '', table, key: [id = ''] }: BackEvent): void {
@@ -140,12 +152,6 @@ export class ReverseBooks {
     if (known === undefined) this.#legacy.set(what, { event, count: 1 });
     else known.count += 1;
   }
-}
-
-/** Whether the row bears the decision's mark, however a trigger changed it; else it was left alone. */
-function isWritten({ detailType, values }: Decision, row: Readonly<Record<string, unknown>>): boolean {
-  if (detailType === 'DeliveryWithdrawn') return false;
-  return MARKS.every((field) => values[field] === undefined || values[field] === row[field]);
 }
 
 /** Row by row, both ways. */

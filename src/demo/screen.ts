@@ -11,6 +11,19 @@ export interface Numbers {
   readonly state: string;
   /** Those that go on have a line of their own; one that has ended is said once. */
   readonly backfills: readonly BackfillProgress[];
+  readonly wayBack: WayBackNumbers;
+}
+
+/** Of the events of the new service. */
+export interface WayBackNumbers {
+  readonly decisions: number;
+  /** Changed by a trigger of the legacy tables. */
+  readonly corrected: number;
+  /** A clerk had changed the row meanwhile. */
+  readonly refused: number;
+  /** Rows that a trigger wrote. */
+  readonly caused: number;
+  readonly echoes: number;
 }
 
 export interface Screen {
@@ -39,10 +52,11 @@ const COLOURS: Readonly<Record<string, string>> = {
   OrderCancelled: '\u001B[31m',
   CustomerForgotten: '\u001B[31m',
   ProductPriceChanged: '\u001B[33m',
+  DeliveryRescheduled: '\u001B[33m',
 };
 
 /** Too many to look at, and told by their order. */
-const QUIET: ReadonlySet<string> = new Set(['OrderLineAdded', 'OrderLineRemoved']);
+const QUIET: ReadonlySet<string> = new Set(['OrderLineAdded', 'OrderLineRemoved', 'OrderLogged']);
 
 /** Events that a person can follow; the others are in the numbers. */
 const SHOWN_PER_SECOND = 4;
@@ -90,7 +104,7 @@ function liveScreen(out: NodeJS.WriteStream): Screen {
         paint(DIM, `${now.missing} on the way`),
         paint(DIM, now.state),
       ].join(paint(DIM, '  │  '));
-      draw([...goingOn(now.backfills).map((run) => ` ${progressLine(run)}`), line]);
+      draw([...goingOn(now.backfills).map((run) => ` ${progressLine(run)}`), ` ${wayBackLine(now.wayBack)}`, line]);
     },
     close() {
       draw([]);
@@ -113,10 +127,15 @@ function plainScreen(out: NodeJS.WriteStream): Screen {
       out.write(
         `${now.changes} changes committed, ${now.received} events received (${rate(now.received).toFixed(0)}/s${latency}), ${now.missing} on the way, ${now.state}\n`,
       );
+      out.write(`${wayBackLine(now.wayBack)}\n`);
       for (const run of goingOn(now.backfills)) out.write(`${progressLine(run)}\n`);
     },
     close: () => undefined,
   };
+}
+
+function wayBackLine({ decisions, corrected, refused, caused, echoes }: WayBackNumbers): string {
+  return `the way back: ${decisions} decisions, ${corrected} corrected by a trigger, ${refused} refused, ${caused} rows caused, ${echoes} echoes published`;
 }
 
 function goingOn(backfills: readonly BackfillProgress[]): readonly BackfillProgress[] {
@@ -153,7 +172,10 @@ function remember(names: Map<string, string>, { detail: { data } }: Envelope): v
 }
 
 /** What happened, in a few words. */
-function story({ 'detail-type': type, detail: { data } }: Envelope, names: ReadonlyMap<string, string>): string {
+function story(
+  { 'detail-type': type, detail: { metadata, data } }: Envelope,
+  names: ReadonlyMap<string, string>,
+): string {
   const field = (name: string): string => {
     const value = data[name];
     return typeof value === 'string' || typeof value === 'number' ? `${value}` : '–';
@@ -170,6 +192,11 @@ function story({ 'detail-type': type, detail: { data } }: Envelope, names: Reado
       return `${field('name')} now ${field('price')}`;
     case 'PaymentReceived':
       return `order ${field('orderId')}: ${field('amount')} by ${field('method')}${data['card'] == null ? '' : ` ${field('card')}`}`;
+    case 'DeliveryAdded':
+    case 'DeliveryRescheduled': {
+      const who = metadata.origin === 'correction' ? 'the legacy database corrects' : 'a clerk moves';
+      return `${who} order ${field('orderId')}: ${field('promisedOn')}, ${field('slot')}`;
+    }
     default:
       return `order ${field('orderId')} of ${customer}`;
   }

@@ -14,10 +14,10 @@ function startDemo(...args: string[]) {
 }
 
 test(
-  'an unattended demo ends with one JSON object: nothing missing, repeated or out of order, and every old row arrived',
+  'an unattended demo ends with one JSON object: nothing missing, repeated or out of order, every old row arrived, and what the service decided stands in the legacy table',
   { timeout: 150_000 },
   async () => {
-    const demo = startDemo('--seconds', '6', '--rate', '60', '--json');
+    const demo = startDemo('--seconds', '8', '--rate', '60', '--json');
     demo.stderr.resume();
     const [output, [code]] = await Promise.all([text(demo.stdout), once(demo, 'close')]);
 
@@ -37,27 +37,53 @@ test(
       backfilled: 12_000,
       notBackfilled: 0,
       latencyMs: { p50: expect.any(Number), p99: expect.any(Number) },
+      reverse: {
+        decided: expect.any(Number),
+        applied: expect.any(Number),
+        differing: 0,
+        decisions: expect.any(Number),
+        sentTwice: expect.any(Number),
+        sentLate: expect.any(Number),
+        corrected: expect.any(Number),
+        announced: expect.any(Number),
+        refused: expect.any(Number),
+        caused: expect.any(Number),
+        causedMissing: 0,
+        echoesPublished: 0,
+        unexplained: 0,
+      },
     });
     const { transactionsCommitted, eventsExpected, received, eventsAccepted, reads } = report as Record<string, number>;
     expect(transactionsCommitted).toBeGreaterThan(50);
     expect(received).toBe(eventsExpected);
+    const { reverse } = report as { reverse: Record<string, number> };
+    const { decided, applied, decisions, sentTwice, sentLate, corrected, announced, refused, caused } = reverse;
+    expect(applied).toBe(decided);
+    for (const seldom of [sentTwice, sentLate, corrected]) expect(seldom).toBeGreaterThan(0);
+    // Of some decisions nothing may be written: they gave way to a newer one, or to a clerk.
+    expect(caused).toBeGreaterThan(Number(decided) / 2);
+    expect(caused).toBeLessThanOrEqual(Number(decisions) - Number(refused));
     // And two events about each of the two runs.
-    expect(eventsAccepted).toBe(Number(received) + Number(reads) + 4);
+    const wayBack = Number(corrected) + Number(announced) + Number(refused) + Number(caused);
+    expect(eventsAccepted).toBe(Number(received) + Number(reads) + 4 + wayBack);
     expect(code).toBe(0);
   },
 );
 
 test(
-  'a demo shows how far its backfill is, and Ctrl-C ends it with a last line that says what was removed, and no server stays',
+  'a demo shows how far its backfill is and what becomes of decisions, and Ctrl-C ends it with a last line that says what was removed, and no server stays',
   { timeout: 150_000 },
   async () => {
-    const demo = startDemo('--rate', '30');
+    const demo = startDemo('--rate', '60');
     let output = '';
     demo.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
     await vi.waitFor(() => expect(output).toMatch(/events received/), { timeout: 50_000 });
     await vi.waitFor(() => expect(output).toMatch(/backfill of shop\.\w+: [\d,]+ of ~[\d,]+ rows \(~\d+ %\)/), {
       timeout: 30_000,
     });
+    const wayBack =
+      /way back: \d+ decisions, [1-9]\d* corrected by a trigger, [1-9]\d* refused, [1-9]\d* rows caused, 0 echoes/;
+    await vi.waitFor(() => expect(output).toMatch(wayBack), { timeout: 60_000 });
     const port = Number(/127\.0\.0\.1:(\d+)\/shop/.exec(output)?.[1]);
     expect(await reachable(port)).toBe(true);
 

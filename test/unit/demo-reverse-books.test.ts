@@ -46,19 +46,18 @@ test('copies and late ones are counted beside the decisions, which count once', 
   expect(reportOf(books)).toMatchObject({ decisions: 4, sentTwice: 1, sentLate: 1 });
 });
 
-test('a correction with the decision’s mark was changed by a trigger; without it, the decision was refused', () => {
+test('a correction with the decision’s mark was changed by a trigger, or tells what was decided; without it, the decision was refused', () => {
   const ship = decision('d3', { detailType: 'DeliveryShipped', values: { tracking: 'BX-1' } });
-  const books = booksOf(
-    decision('d1'),
-    decision('d2'),
-    ship,
-    decision('d4', { detailType: 'DeliveryWithdrawn', values: {} }),
-  );
+  const withdraw = (id: string) => decision(id, { detailType: 'DeliveryWithdrawn', values: {} });
+  const books = booksOf(decision('d1'), decision('d2'), ship, withdraw('d4'), withdraw('d5'), decision('d6'));
   books.received(event('a', { causedBy: 'd1' }));
   books.received(event('b', { causedBy: 'd2', data: { ...delivery, promisedBy: 'clerk' } }));
   books.received(event('c', { causedBy: 'd3' }));
   books.received(event('d', { causedBy: 'd4' }));
-  expect(reportOf(books)).toMatchObject({ corrected: 1, refused: 3, unexplained: 0 });
+  expect(reportOf(books)).toMatchObject({ corrected: 1, announced: 0, refused: 3, unexplained: 0 });
+  books.received(event('e', { causedBy: 'd5', operation: 'delete', data: { orderId: '1' } }));
+  books.received(event('f', { causedBy: 'd6', data: { ...delivery, promisedOn: '2026-03-07' } }));
+  expect(reportOf(books)).toMatchObject({ corrected: 1, announced: 2, refused: 3, unexplained: 0 });
 });
 
 test('the same correction again is a repeat; a second one of a decision, or of none, has no explanation', () => {
