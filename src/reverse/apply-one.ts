@@ -28,7 +28,7 @@ export interface ApplyContext extends RowOwner {
   readonly caughtUp: () => Promise<void>;
   /** Older events may be repeats that the inbox has forgotten. */
   readonly horizonMs: number;
-  /** A person has decided: a replay is taken, and what fails is not set aside again. */
+  /** A person has decided: gaps and replays are taken, and what fails is not set aside again. */
   readonly byOperator: boolean;
 }
 
@@ -38,7 +38,10 @@ export class UndecidedYet extends Error {}
 /** How long others may wait for a row because of that. */
 const LOCKED_WAIT_MS = 1_000;
 
-/** One event, within a savepoint of its caller. Throws what the server says, and a BanyanError where the event can not be applied. */
+/** Behind which the caller of `applyOne` stands. */
+export const SAVEPOINT = 'event';
+
+/** One event, behind a savepoint of its caller. Throws what the server says, and a BanyanError where the event can not be applied. */
 export async function applyOne(client: pg.ClientBase, intent: Intent, context: ApplyContext): Promise<ApplyOutcome> {
   return new Application(client, intent, context).run();
 }
@@ -60,7 +63,11 @@ class Application {
     const claim = await this.#rows.claim();
     if (claim === undefined) return { status: 'duplicate' };
     if (!reverseIsOn(claim.stage)) {
-      await this.#settle('skipped', undefined);
+      // Nothing of it happened: its key has no version either, and only the event is remembered.
+      await this.#client.query(`rollback to savepoint ${SAVEPOINT}`);
+      const { producer, eventId, target, eventTime } = this.#intent;
+      const key = { producer, eventId, target: target.id };
+      await this.#context.inbox.add(this.#client, key, { outcome: 'skipped', eventTime });
       return { status: 'skipped' };
     }
     const before = await this.#rows.before();
@@ -97,7 +104,7 @@ class Application {
       operation: target.operation,
       set: target.set.map(({ name }) => name),
       version: version === undefined ? undefined : BigInt(version),
-      gaps: target.gaps,
+      gaps: this.#context.byOperator ? 'ignore' : target.gaps,
       replayed: this.#isReplayed(),
       policy: target.conflict === 'stage' ? stageWinner(stage) : target.conflict,
       known,

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { BanyanError } from '../core/errors.ts';
 import type { ApplyOutcome, Intent } from './intent.ts';
 import { applyError, isOutdatedPlan } from './apply-error.ts';
-import { type ApplyContext, applyOne, UndecidedYet } from './apply-one.ts';
+import { type ApplyContext, applyOne, SAVEPOINT, UndecidedYet } from './apply-one.ts';
 import { ConflictParked } from './conflict.ts';
 
 /**
@@ -77,16 +77,16 @@ const TRIES = 3;
 
 async function applyGuarded(client: pg.PoolClient, intent: Intent, context: ApplyContext): Promise<ApplyOutcome> {
   for (let attempts = 1; ; attempts += 1) {
-    await client.query('savepoint event');
+    await client.query(`savepoint ${SAVEPOINT}`);
     try {
       const outcome = await applyOne(client, intent, context);
-      await client.query('release savepoint event');
+      await client.query(`release savepoint ${SAVEPOINT}`);
       return outcome;
     } catch (thrown) {
       if (thrown instanceof UndecidedYet) throw thrown;
       const failure = applyError(thrown, intent.target.table);
       if (!isOwnFault(failure)) throw thrown;
-      await client.query('rollback to savepoint event; release savepoint event');
+      await client.query(`rollback to savepoint ${SAVEPOINT}; release savepoint ${SAVEPOINT}`);
       // Somebody else's row with the same key: the next try finds it. Another unique column stays taken.
       if (failure.code === UNIQUE_VIOLATION && intent.target.operation !== 'delete' && attempts < TRIES) continue;
       return await setAside(client, intent, { failure, context });
