@@ -12,6 +12,8 @@ export type { ChunkTable, KeyColumn } from './chunk-key.ts';
 export interface ChunkLimits {
   readonly rows: number;
   readonly bytes: number;
+  /** Of a row, as wide as they were last; undefined: nobody knows. Only a hint: what comes is measured. */
+  readonly rowBytes?: number | undefined;
 }
 
 export interface Chunk {
@@ -37,7 +39,7 @@ export interface ChunkRequest {
   readonly where: string | undefined;
 }
 
-/** A cursor's first fetch, and its largest: it grows while rows are narrow. */
+/** A cursor's first fetch where nobody knows how wide rows are, and its largest: it grows while they are narrow. */
 const FIRST_FETCH = 20;
 const MAX_FETCH = 5_000;
 
@@ -105,13 +107,14 @@ async function read(client: pg.ClientBase, table: ChunkTable, selection: Selecti
   const relation = `${table.partitioned === true ? '' : 'only '}${qualifiedName(table)}`;
   try {
     // The lock comes before the snapshot: a rewriting ALTER that is waited for between the two would leave an older snapshot an empty table.
-    // A policy that hides rows is an error and no end of the table: the stream does not hide them.
-    await client.query(`begin isolation level repeatable read read only; set local row_security = off;
-      lock table ${relation} in access share mode`);
-    // Also fixes the snapshot: the cursor reads under the same one.
-    const { rows: facts } = await client.query<{ snapshot: string }>('select pg_current_snapshot()::text as snapshot');
+    // A policy that hides rows is an error and no end of the table: the stream does not hide them. The select also fixes the snapshot: the cursor
+    // reads under the same one.
+    const begun = await client.query(`begin isolation level repeatable read read only; set local row_security = off;
+      ${byPosition ? IN_PHYSICAL_ORDER : ''}
+      lock table ${relation} in access share mode;
+      select pg_current_snapshot()::text as snapshot`);
+    const { rows: facts } = (begun as unknown as pg.QueryResult<{ snapshot: string }>[]).at(-1) ?? { rows: [] };
     const snapshot = Snapshot.parse(facts[0]?.snapshot ?? '');
-    if (byPosition) await client.query(IN_PHYSICAL_ORDER);
     const end = range === undefined ? undefined : await endOfRange(client, table, range);
     const conditions = [
       ...selection.conditions,
@@ -146,22 +149,23 @@ async function read(client: pg.ClientBase, table: ChunkTable, selection: Selecti
 }
 
 async function fetchRows(client: pg.ClientBase, into: WireRows, limits: ChunkLimits): Promise<{ atEnd: boolean }> {
-  for (let size = Math.min(FIRST_FETCH, limits.rows); ;) {
+  let { rowBytes } = limits;
+  for (let atMost = rowBytes === undefined ? FIRST_FETCH : MAX_FETCH; ;) {
+    // Half of what is left, as wide as the rows were so far.
+    const fitting = Math.ceil((limits.bytes - into.bytes) / 2 / Math.max(1, rowBytes ?? 1));
+    const size = Math.max(1, Math.min(MAX_FETCH, atMost, fitting, limits.rows - into.length));
     // How wide the next rows are is known only when they come: those behind the limit are let go one by one, and read by the next chunk.
     const fetched = await fetchInto(client, { portal: 'banyan_chunk', rows: size, into, maxBytes: limits.bytes });
-    const { length, bytes } = into;
-    if (bytes >= limits.bytes) return { atEnd: false };
+    if (into.bytes >= limits.bytes) return { atEnd: false };
     if (fetched < size) return { atEnd: true };
-    if (length >= limits.rows) return { atEnd: false };
-    const perRow = bytes / length;
-    // Half of what is left, as wide as the rows were so far.
-    const fitting = Math.ceil((limits.bytes - bytes) / 2 / Math.max(1, perRow));
-    size = Math.max(1, Math.min(MAX_FETCH, size * 4, fitting, limits.rows - length));
+    if (into.length >= limits.rows) return { atEnd: false };
+    rowBytes = into.bytes / into.length;
+    atMost = size * 4;
   }
 }
 
 /** A scan of all pages may begin anywhere, with others; and one that filters by ctid would read all that is behind us again. */
-const IN_PHYSICAL_ORDER = 'set local synchronize_seqscans = off; set local enable_seqscan = off';
+const IN_PHYSICAL_ORDER = 'set local synchronize_seqscans = off; set local enable_seqscan = off;';
 
 async function filenodeOf(client: pg.ClientBase, table: ChunkTable): Promise<number> {
   const { rows } = await client.query<{ filenode: number }>(

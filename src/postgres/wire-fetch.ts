@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { BanyanError } from '../core/errors.ts';
-import type { WireRows } from './wire-rows.ts';
+import { MAX_ROW_BYTES, type WireRows } from './wire-rows.ts';
 
 /** One byte of kind, and the length of all behind it. */
 const HEADER_BYTES = 5;
@@ -100,8 +100,8 @@ class WireFetch implements pg.Submittable {
     while (this.#stream !== undefined && place + HEADER_BYTES <= block.length) {
       const kind = block[place] as number;
       const end = place + 1 + block.readUInt32BE(place + 1);
-      if (!KINDS.has(kind) || end < place + HEADER_BYTES) {
-        this.#stream.destroy(new BanyanError('unknown', 'the server’s answer is not made of messages'));
+      if (!KINDS.has(kind) || end < place + HEADER_BYTES || end - place > MAX_ROW_BYTES) {
+        this.#stream.destroy(refusal(kind));
         return;
       }
       if (end > block.length) {
@@ -125,7 +125,10 @@ class WireFetch implements pg.Submittable {
   #take(block: Buffer, start: number): void {
     const { into, maxBytes } = this.#options;
     this.#rows += 1;
-    if (into.bytes < maxBytes) into.add(block, start);
+    if (into.bytes >= maxBytes) return;
+    // The length of the message is not needed any more, and might keep the block from being ASCII.
+    block.writeUInt32BE(0, start - 4);
+    into.add(block, start);
   }
 
   #pass(data: Buffer): void {
@@ -140,4 +143,12 @@ class WireFetch implements pg.Submittable {
     this.#needed = 0;
     return all;
   }
+}
+
+function refusal(kind: number): BanyanError {
+  if (kind !== DATA_ROW) return new BanyanError('unknown', 'the server’s answer is not made of messages');
+  return new BanyanError('unknown', `a row has more than ${MAX_ROW_BYTES} bytes: it can not be read`, {
+    remedy:
+      'leave its large columns out with `exclude` and `columnList: true`, or the row with the backfill’s condition',
+  });
 }

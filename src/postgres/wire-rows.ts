@@ -5,9 +5,12 @@ import type { Cell } from '../core/change.ts';
 const COUNT_BYTES = 2;
 const LENGTH_BYTES = 4;
 
-/** The server's length of NULL, and what is written over it: a length that no value has, of bytes that are ASCII as all of the block may be. */
+/** Instead of a length. */
 const NULL_SENT = -1;
-const NULL_LENGTH = 0x7f7f7f7f;
+const NULL = 0x0fffffff;
+
+/** No heap of a worker takes a row like this; below it a length has at most 28 bits, and none that means NULL. */
+export const MAX_ROW_BYTES = NULL;
 
 // oxlint-disable-next-line no-control-regex -- the range is what a byte of ASCII can be
 const BEYOND_ASCII = /[^\u0000-\u007f]/;
@@ -42,7 +45,10 @@ export class WireRows {
     return this.#bytes;
   }
 
-  /** The block is nobody else's from now on. */
+  /**
+   * The block is nobody else's from now on. Its lengths are written anew, seven bits a byte: then the bytes of all of it are ASCII where those of the
+   * values are.
+   */
   add(block: Buffer, start: number): void {
     if (this.#blocks.at(-1) !== block) this.#blocks.push(block);
     this.#blockOf.push(this.#blocks.length - 1);
@@ -50,14 +56,16 @@ export class WireRows {
     const columns = block.readInt16BE(start);
     let place = start + COUNT_BYTES;
     for (let column = 0; column < columns; column += 1) {
-      const length = block.readInt32BE(place);
-      if (length === NULL_SENT) {
-        block.writeInt32BE(NULL_LENGTH, place);
-      } else {
-        this.#bytes += length;
-        place += length;
-      }
+      const sent = block.readInt32BE(place);
+      const length = sent === NULL_SENT ? NULL : sent;
+      block[place] = length >>> 21;
+      block[place + 1] = (length >>> 14) & 0x7f;
+      block[place + 2] = (length >>> 7) & 0x7f;
+      block[place + 3] = length & 0x7f;
       place += LENGTH_BYTES;
+      if (length === NULL) continue;
+      this.#bytes += length;
+      place += length;
     }
   }
 
@@ -84,9 +92,9 @@ export class WireRows {
     const cells: Cell[] = [];
     let place = start + COUNT_BYTES;
     for (let column = 0; column < count; column += 1) {
-      const length = block.readInt32BE(place);
+      const length = lengthAt(block, place);
       place += LENGTH_BYTES;
-      if (length === NULL_LENGTH) {
+      if (length === NULL) {
         cells.push(null);
         continue;
       }
@@ -102,4 +110,9 @@ export class WireRows {
     this.#isAscii = isAscii(block);
     this.#recent = number;
   }
+}
+
+function lengthAt(block: Buffer, place: number): number {
+  const [a = 0, b = 0, c = 0, d = 0] = [block[place], block[place + 1], block[place + 2], block[place + 3]];
+  return (a << 21) | (b << 14) | (c << 7) | d;
 }

@@ -46,6 +46,8 @@ class PartReader {
   readonly #part: BackfillPart;
   readonly #place: ChunkPlace;
   #rows = FIRST_CHUNK_ROWS;
+  /** Of a row of the last chunk. */
+  #rowBytes: number | undefined;
 
   constructor(options: TableBackfillOptions, part: BackfillPart, place: ChunkPlace) {
     this.#options = options;
@@ -62,6 +64,7 @@ class PartReader {
         const started = performance.now();
         const ready = await (ahead ?? this.#read(cursor));
         const { chunk } = ready;
+        if (chunk.rows.length > 0) this.#rowBytes = chunk.bytes / chunk.rows.length;
         if (chunk.filenode !== undefined && chunk.filenode !== filenode) {
           source.watch.forget(ready.window);
           log.info({ relation: this.#part.relation }, 'the table was rewritten: reading it from its beginning again');
@@ -96,7 +99,8 @@ class PartReader {
     await this.#turn();
     const { source, signal } = this.#options;
     signal.throwIfAborted();
-    return nextChunk(source, this.#place, { after, limits: { rows: this.#rows, bytes: MAX_CHUNK.bytes } });
+    const limits = { rows: this.#rows, bytes: MAX_CHUNK.bytes, rowBytes: this.#rowBytes };
+    return nextChunk(source, this.#place, { after, limits });
   }
 
   async #drop(ahead: Promise<ReadyChunk> | undefined): Promise<void> {
