@@ -7,6 +7,7 @@ import { forwardNull } from './scenarios/forward-null.ts';
 import { hotKey } from './scenarios/hot-key.ts';
 import { hugeTransaction } from './scenarios/huge-transaction.ts';
 import { latency } from './scenarios/latency.ts';
+import { reverse } from './scenarios/reverse.ts';
 
 const scenarios: Readonly<Record<string, Scenario>> = {
   'forward-null': forwardNull,
@@ -16,6 +17,7 @@ const scenarios: Readonly<Record<string, Scenario>> = {
   backfill,
   latency,
   'backfill-latency': backfillLatency,
+  reverse,
 };
 
 const command = new Command('bench')
