@@ -135,11 +135,12 @@ export function compileMapper(options: CompileOptions): Mapper {
     const isFullUpdate = operation === 'update' && fallback !== undefined;
     const previous = isFullUpdate ? previousData(change, rule) : undefined;
     const head = headOf(rule, parts);
+    const group = groupPrefix + parts;
     return buildEvent({
       transaction: textOf(change),
       ordinal: change.ordinal,
       index: range.first,
-      idEnd: idEndOf(change, parts, range.first),
+      idEnd: idEndOf(change, group, range.first),
       source: head.source,
       detailType: head.detailType,
       resources: head.resources,
@@ -149,7 +150,7 @@ export function compileMapper(options: CompileOptions): Mapper {
       data,
       previous,
       bus: head.bus,
-      group: relaxed ? undefined : groupPrefix + parts,
+      group: relaxed ? undefined : group,
       previousGroup: relaxed || moved === undefined ? undefined : groupPrefix + key.parts(moved, undefined),
     });
   }
@@ -162,10 +163,11 @@ export function compileMapper(options: CompileOptions): Mapper {
    * A read is told apart by its key: a row has one id in every repeat of its chunk. Where rows may share the key, by its place as well. What is
    * put behind the key can not be part of one, since it would be percent-encoded.
    */
-  function idEndOf(change: TableChange, parts: string, index: number): string | undefined {
+  function idEndOf(change: TableChange, group: string, index: number): string | undefined {
     if (change.operation !== 'read') return undefined;
+    if (tellsApart && index === 0) return group;
     const place = tellsApart ? '' : `@${sortableLsn(change.transaction.commitLsn)}-${change.ordinal}`;
-    return groupPrefix + parts + place + (index === 0 ? '' : `#${index}`);
+    return group + place + (index === 0 ? '' : `#${index}`);
   }
 
   function previousKey(moved: Tuple | undefined): string {
@@ -237,7 +239,7 @@ export function compileMapper(options: CompileOptions): Mapper {
         transaction: textOf(change),
         ordinal: change.ordinal,
         index: range.first + index,
-        idEnd: idEndOf(change, parts, range.first + index),
+        idEnd: idEndOf(change, groupPrefix + parts, range.first + index),
         ...head,
         bus: draft.bus ?? head.bus,
         before: isRow ? before[change.operation] + keyJson + previousKey(moved) : before.truncate,
