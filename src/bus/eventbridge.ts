@@ -15,6 +15,7 @@ import type { Event } from '../core/event.ts';
 import { abortReason } from '../flow/supervise.ts';
 import { toEntry } from './entry.ts';
 import { entryError, requestFailure } from './eventbridge-errors.ts';
+import { makeLean } from './lean-client.ts';
 import { ACCEPTED, type Outcome, type Publisher } from './publisher.ts';
 import { Sha256 } from './sha256.ts';
 
@@ -156,54 +157,8 @@ function createClient(options: EventBridgeOptions): EventBridgeClient {
       logger: { debug() {}, info() {}, trace() {}, warn: warnOf(log), error: warnOf(log) },
     }),
   });
-  keepUserAgent(client);
-  keepSigner(client);
-  // Retries are the caller's; others stand in the stack relative to this one.
-  client.middlewareStack.add((next) => next, {
-    name: 'retryMiddleware',
-    step: 'finalizeRequest',
-    priority: 'high',
-    override: true,
-  });
-  // A log that would show whole requests, and the trace of a call in AWS Lambda.
-  for (const name of ['loggerMiddleware', 'recursionDetectionMiddleware']) client.middlewareStack.remove(name);
+  makeLean(client);
   return client;
-}
-
-/** The SDK makes a signer for each call, all of them alike: they ask for region, credentials and time when they sign. */
-function keepSigner({ config }: EventBridgeClient): void {
-  const make = config.signer;
-  let signer: ReturnType<typeof make> | undefined;
-  config.signer = (scheme) => {
-    if (signer !== undefined) return signer;
-    const made = make(scheme);
-    made.catch(() => (signer = undefined));
-    return (signer = made);
-  };
-}
-
-/** The SDK composes its user agent for each call, and signs half of it. It is the same in all of them, so it is made once, and not signed. */
-function keepUserAgent(client: EventBridgeClient): void {
-  let userAgent: string | undefined;
-  client.middlewareStack.add(
-    (next) => async (args) => {
-      userAgent ??= await userAgentOf(client);
-      // What the SDK's types do not say: `serialize` has put the HTTP request here.
-      (args.request as { readonly headers: Record<string, string> }).headers['user-agent'] = userAgent;
-      return next(args);
-    },
-    { name: 'getUserAgentMiddleware', override: true, step: 'build', priority: 'low' },
-  );
-}
-
-/** As the SDK writes it, without the numbers of the SDK's features in use. */
-async function userAgentOf({ config }: EventBridgeClient): Promise<string> {
-  const parts: (readonly [name: string, value?: string])[] = [...(await config.defaultUserAgentProvider())];
-  const application = await config.userAgentAppId();
-  if (application !== undefined) parts.push(['app', application]);
-  return parts
-    .map(([name, value]) => (value === undefined ? name : `${name}/${value}`).replaceAll(/[^\w!#$%&'*+./^`|~-]/g, '-'))
-    .join(' ');
 }
 
 function warnOf(log: Logger) {

@@ -14,7 +14,9 @@ import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import { BanyanError } from '../core/errors.ts';
 import { abortReason } from '../flow/supervise.ts';
+import { makeLean } from './lean-client.ts';
 import { type MessageFault, messageFault, queueError } from './queue-errors.ts';
+import { Sha256 } from './sha256.ts';
 
 export interface QueueOptions {
   readonly url: string;
@@ -245,12 +247,12 @@ function toMessage({ MessageId, ReceiptHandle, Body, Attributes }: Message): Que
 function createClient({ url, region, endpoint, credentials }: QueueOptions, requestTimeoutMs: number): SQSClient {
   const agent = { keepAlive: true, maxSockets: MAX_SOCKETS };
   const inUrl = region ?? regionOfQueue(url);
-  return new SQSClient({
+  const client = new SQSClient({
     ...(inUrl === undefined ? {} : { region: inUrl }),
     // The origin of the URL: the SDK would take it too, with a warning on the console.
     endpoint: endpoint ?? new URL(url).origin,
     ...(credentials === undefined ? {} : { credentials }),
-    maxAttempts: 1,
+    sha256: Sha256,
     requestHandler: new NodeHttpHandler({
       connectionTimeout: CONNECTION_TIMEOUT_MS,
       requestTimeout: requestTimeoutMs,
@@ -262,4 +264,6 @@ function createClient({ url, region, endpoint, credentials }: QueueOptions, requ
       logger: { debug() {}, info() {}, trace() {}, warn() {}, error() {} },
     }),
   });
+  makeLean(client);
+  return client;
 }
