@@ -50,6 +50,11 @@ const RULES: readonly Rule[] = [
   { codes: /^44/, kind: 'row-refused', conflict: 'constraint_violation', says: 'refused by a check option' },
   { codes: /^22/, kind: 'row-refused', conflict: 'constraint_violation', says: 'a value does not fit its column' },
   { codes: /^P0/, kind: 'row-refused', conflict: 'constraint_violation', says: 'refused by a trigger or function' },
-  { codes: /^(42|3D|3F)/, kind: 'schema-drift', conflict: 'schema_mismatch', says: 'it is not as the entry needs it' },
+  {
+    codes: /^(42|3D|3F|55)/,
+    kind: 'schema-drift',
+    conflict: 'schema_mismatch',
+    says: 'it is not as the entry needs it',
+  },
   { codes: /^/, kind: 'row-refused', conflict: 'constraint_violation', says: 'the row was refused' },
 ];

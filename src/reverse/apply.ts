@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { BanyanError } from '../core/errors.ts';
+import type { BanyanError } from '../core/errors.ts';
 import type { ApplyOutcome, Intent } from './intent.ts';
 import { applyError, isOutdatedPlan } from './apply-error.ts';
 import { type ApplyContext, applyOne, SAVEPOINT, UndecidedYet } from './apply-one.ts';
@@ -102,13 +102,14 @@ async function setAside(
   { failure, context }: { readonly failure: BanyanError; readonly context: ApplyContext },
 ): Promise<ApplyOutcome> {
   if (failure instanceof ConflictParked) await context.conflicts.record(client, failure.conflict);
-  if (!context.byOperator) await context.park(client, intent, failure);
+  // What waits for a right stays in its lane, and is tried again.
+  if (!context.byOperator && failure.reaction !== 'wait') await context.park(client, intent, failure);
   return { status: 'failed', error: failure };
 }
 
 /** Whether the others of the transaction may go on. */
 function isOwnFault({ reaction }: BanyanError): boolean {
-  return reaction === 'park' || reaction === 'hold';
+  return reaction === 'park' || reaction === 'hold' || reaction === 'wait';
 }
 
 function tableOf(intents: readonly Intent[]) {

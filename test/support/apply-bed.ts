@@ -1,4 +1,4 @@
-import pg from 'pg';
+import type pg from 'pg';
 import { pino } from 'pino';
 import type { ApplyEntry } from '../../src/config/reverse-schema.ts';
 import { configSchema } from '../../src/config/schema.ts';
@@ -64,10 +64,6 @@ export class ApplyBed implements AsyncDisposable {
   }
 
   async target(entry: Partial<Record<keyof ApplyEntry, unknown>>): Promise<Target> {
-    const paths = (columns: unknown) =>
-      Array.isArray(columns)
-        ? Object.fromEntries(columns.map((name) => [name, `detail[${JSON.stringify(name)}]`]))
-        : columns;
     const { reverse } = configSchema.parse({
       name: CONNECTOR,
       legacy: { url: 'unused' },
@@ -221,6 +217,12 @@ export class ApplyBed implements AsyncDisposable {
     if (this.#hasSlot) await this.pool.query('select pg_drop_replication_slot($1)', [this.database]);
     await this.pool.end();
   }
+}
+
+/** Column names to the fields of the event that they come from. */
+function paths(columns: unknown): unknown {
+  if (!Array.isArray(columns)) return columns;
+  return Object.fromEntries(columns.map((name) => [name, `detail[${JSON.stringify(name)}]`]));
 }
 
 export function brief(outcome: ApplyOutcome | undefined): string {

@@ -1,0 +1,224 @@
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { binariesOf, EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
+import type { ConflictListing, NewConflict } from '../../src/state/conflicts.ts';
+import { removeState } from '../../src/state/remove.ts';
+import { openState, type State } from '../../src/state/state.ts';
+import { DEFAULT_STAGE } from '../../src/state/table-stages.ts';
+
+/** The oldest server there is here: its SQL is the narrowest. */
+const major = binariesOf(14) === undefined ? 15 : 14;
+
+let server: EmbeddedPostgres;
+let pool: pg.Pool;
+let state: State;
+let other: State;
+
+beforeAll(async () => {
+  server = await EmbeddedPostgres.start({ major });
+  await server.createDatabase('state', `encoding 'LATIN1' template template0 lc_collate 'C' lc_ctype 'C'`);
+  pool = new pg.Pool({ connectionString: server.url('state'), max: 4 });
+  state = await openState({ pool, connector: 'shop', schema: 'banyan' });
+  other = await openState({ pool, connector: 'crm', schema: 'banyan' });
+});
+afterAll(async () => {
+  await pool?.end();
+  await server?.stop();
+});
+
+async function within<T>(use: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  try {
+    await client.query('begin');
+    const result = await use(client);
+    await client.query('commit');
+    return result;
+  } finally {
+    client.release();
+  }
+}
+
+const applied = { outcome: 'applied', eventTime: undefined } as const;
+
+function key(eventId: string, target = 'public.orders#1') {
+  return { producer: 'new', eventId, target };
+}
+
+function sequence(n: number): string {
+  return `0001-00000001-${`${n}`.padStart(16, '0')}-0000000000-00`;
+}
+
+function record(conflict: NewConflict): Promise<number> {
+  return within((client) => state.conflicts.record(client, conflict));
+}
+
+async function listed(listing: ConflictListing): Promise<number[]> {
+  return (await state.conflicts.list(listing)).map(({ id }) => id);
+}
+
+test('the secret is made once, whoever asks first, and is another one for each connector', async () => {
+  const secrets = await Promise.all(Array.from({ length: 8 }, () => state.reverseSecret.get()));
+  expect(new Set(secrets.map((secret) => secret.toString('hex'))).size).toBe(1);
+  expect(secrets[0]).toHaveLength(32);
+  expect(await other.reverseSecret.get()).not.toEqual(secrets[0]);
+});
+
+describe('the inbox', () => {
+  test('takes an event in once for each target', async () => {
+    const results = await within(async (client) => [
+      await state.inbox.add(client, key('a'), applied),
+      await state.inbox.add(client, key('a'), applied),
+      await state.inbox.add(client, key('a', 'public.orders#2'), applied),
+      await other.inbox.add(client, key('a'), applied),
+    ]);
+    expect(results).toEqual([true, false, true, true]);
+  });
+
+  test('marks what the stream has shown, for all targets of the event and for nobody else', async () => {
+    await within(async (client) => {
+      await state.inbox.add(client, key('seen'), applied);
+      await state.inbox.add(client, key('seen', 'public.orders#2'), applied);
+      await other.inbox.add(client, key('seen'), applied);
+      await state.inbox.add(client, key('known'), applied);
+      await state.inbox.settle(client, key('known'), { outcome: 'applied', verdict: 'correction' });
+      await state.inbox.add(client, key('refused'), { ...applied, outcome: 'refused' });
+    });
+    await state.inbox.observe([]);
+    await state.inbox.observe([
+      { producer: 'new', eventId: 'seen', verdict: 'echo' },
+      { producer: 'new', eventId: 'seen', verdict: 'echo' },
+      { producer: 'new', eventId: 'known', verdict: 'echo' },
+      { producer: 'new', eventId: 'refused', verdict: 'echo' },
+      { producer: 'new', eventId: 'never', verdict: 'echo' },
+    ]);
+    const seen = { verdict: 'echo', observedAt: expect.any(String) as string };
+    expect(await state.inbox.get(key('seen'))).toMatchObject(seen);
+    expect(await state.inbox.get(key('seen', 'public.orders#2'))).toMatchObject(seen);
+    expect(await other.inbox.get(key('seen'))).toMatchObject({ verdict: undefined, observedAt: undefined });
+    expect(await state.inbox.get(key('known'))).toMatchObject({ ...seen, verdict: 'correction' });
+    expect(await state.inbox.get(key('refused'))).toMatchObject({ verdict: undefined, observedAt: undefined });
+  });
+
+  test('forgets what is older than the horizon, a batch at a time', async () => {
+    await within(async (client) => {
+      for (const id of ['o1', 'o2', 'o3', 'young']) await state.inbox.add(client, key(id), applied);
+    });
+    await pool.query(`update banyan.inbox set received_at = now() - interval '15 days' where event_id like 'o_'`);
+    const horizon = 14 * 86_400;
+    expect(await state.inbox.purge(horizon, 2)).toBe(2);
+    expect(await state.inbox.purge(horizon, 2)).toBe(1);
+    expect(await state.inbox.purge(horizon, 2)).toBe(0);
+    expect(await state.inbox.get(key('young'))).toBeDefined();
+  });
+});
+
+describe('legacy changes', () => {
+  test('keep the highest sequence of each key, in whatever order they come', async () => {
+    const table = 'public.orders';
+    const keys = { plain: ['1'], composite: ['1', 'a,"{}\\'], unit: ['1', ''] };
+    await state.legacyChanges.record([]);
+    await state.legacyChanges.record([
+      { table, key: keys.plain, sequence: sequence(3) },
+      { table, key: keys.plain, sequence: sequence(5) },
+      { table, key: keys.composite, sequence: sequence(4) },
+      { table, key: keys.unit, sequence: sequence(1) },
+      { table: 'public.lines', key: keys.plain, sequence: sequence(9) },
+    ]);
+    await state.legacyChanges.record([{ table, key: keys.plain, sequence: sequence(4) }]);
+    const found = await within(async (client) => [
+      await state.legacyChanges.sequenceOf(client, table, keys.plain),
+      await state.legacyChanges.sequenceOf(client, table, keys.composite),
+      await state.legacyChanges.sequenceOf(client, table, keys.unit),
+    ]);
+    expect(found).toEqual([sequence(5), sequence(4), sequence(1)]);
+    expect(await within((client) => other.legacyChanges.sequenceOf(client, table, keys.plain))).toBeUndefined();
+  });
+});
+
+describe('a conflict', () => {
+  const conflict: NewConflict = {
+    table: 'public.orders',
+    key: { id: '1' },
+    kind: 'update_origin_differs',
+    policy: 'park',
+    resolution: 'parked',
+    producer: 'new',
+    eventId: 'e1',
+    target: 'public.orders#1',
+    expected: undefined,
+    proposed: { note: 'a character that LATIN1 lacks: €' },
+    current: { note: null },
+  };
+  test('is open until a person decides, once', async () => {
+    const id = await record(conflict);
+    expect(await record({ ...conflict, current: { note: 'again' } })).toBe(id);
+    expect(await state.conflicts.get(id)).toMatchObject({
+      ...conflict,
+      current: { note: 'again' },
+      resolvedAt: undefined,
+      resolvedBy: undefined,
+    });
+    expect(await state.conflicts.countOpen()).toBe(1);
+    expect(await other.conflicts.get(id)).toBeUndefined();
+    const decision = { resolution: 'legacy-wins', by: 'a person', note: 'as it was' } as const;
+    expect(await other.conflicts.resolve(id, decision)).toBe(false);
+    expect(await state.conflicts.resolve(id, decision)).toBe(true);
+    expect(await state.conflicts.resolve(id, decision)).toBe(false);
+    expect(await state.conflicts.countOpen()).toBe(0);
+    expect(await state.conflicts.get(id)).toMatchObject({
+      resolution: 'legacy-wins',
+      resolvedBy: 'a person',
+      note: 'as it was',
+    });
+  });
+
+  test('that its policy decided is not open, and says once which person had asked for that', async () => {
+    const id = await record({ ...conflict, eventId: 'e2', policy: 'new-wins', resolution: 'new-wins' });
+    const open = await state.conflicts.countOpen();
+    const resolvedAt = expect.any(String) as string;
+    expect(await state.conflicts.get(id)).toMatchObject({ resolvedAt, resolvedBy: undefined });
+    const decision = { resolution: 'new-wins', by: 'a person', note: undefined } as const;
+    expect(await state.conflicts.resolve(id, decision)).toBe(true);
+    expect(await state.conflicts.resolve(id, { ...decision, by: 'another' })).toBe(false);
+    expect(await state.conflicts.get(id)).toMatchObject({ resolvedBy: 'a person' });
+    expect(await state.conflicts.countOpen()).toBe(open);
+  });
+
+  test('is listed newest first, by page, table and state', async () => {
+    const ids: number[] = [];
+    for (const [index, table] of ['public.a', 'public.b', 'public.a'].entries()) {
+      ids.push(await record({ ...conflict, eventId: `list ${index}`, table }));
+    }
+    expect((await listed({ open: true })).slice(0, 3)).toEqual(ids.toReversed());
+    expect(await listed({ table: 'public.a' })).toEqual([ids[2], ids[0]]);
+    expect(await listed({ table: 'public.a', before: ids[2] ?? 0 })).toEqual([ids[0]]);
+    expect(await listed({ open: true, limit: 1 })).toEqual([ids[2]]);
+  });
+});
+
+test('a table is in the stage that it was moved to, else in the first one', async () => {
+  expect(await state.stages.get('public.orders')).toBe(DEFAULT_STAGE);
+  await state.stages.set('public.orders', 'new-primary', 'a person');
+  await state.stages.set('public.orders', 'retired', 'another person');
+  expect(await state.stages.get('public.orders')).toBe('retired');
+  expect(await state.stages.list()).toMatchObject([
+    { table: 'public.orders', stage: 'retired', changedBy: 'another person' },
+  ]);
+  expect(await other.stages.list()).toEqual([]);
+});
+
+test('what is removed of one connector leaves the other its own', async () => {
+  expect(await removeState({ pool, connector: 'shop', schema: 'banyan' })).toEqual({
+    schema: 'kept',
+    otherConnectors: ['crm'],
+  });
+  const tables = ['reverse_secret', 'inbox', 'legacy_change', 'conflict', 'table_stage'];
+  for (const table of tables) {
+    const { rows } = await pool.query(`select from banyan.${table} where connector = 'shop'`);
+    expect([table, rows.length]).toEqual([table, 0]);
+  }
+  expect(await removeState({ pool, connector: 'crm', schema: 'banyan' })).toEqual({
+    schema: 'dropped',
+    otherConnectors: [],
+  });
+});
