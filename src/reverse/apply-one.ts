@@ -149,7 +149,7 @@ class Application {
     const after = await this.#rows.write(claim, { decision, before });
     if (after === undefined) {
       // A BEFORE trigger has let it fall.
-      const fallen = { do: 'refuse', conflict: 'echo_diverged', next: claim.known } as const;
+      const fallen = { do: 'refuse', conflict: 'echo_diverged', next: decision.next } as const;
       return await this.#refuse(claim, { decision: fallen, policy });
     }
     const isCorrection = after.corrected || decision.announce;

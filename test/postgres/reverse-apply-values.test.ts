@@ -209,6 +209,14 @@ for (const major of majors) {
       });
     });
 
+    test('the version of a write that a trigger lets fall counts: nothing waits for it', async () => {
+      const target = await bed.target({ table: 'public.swallowing', set: ['v'], gaps: 'park' });
+      expect(await bed.one(target, { key: ['9'], values: ['a'], version: 1 })).toBe('applied echo');
+      expect(await bed.one(target, { key: ['9'], values: ['swallowed'], version: 2 })).toBe('refused echo_diverged');
+      expect(await bed.one(target, { key: ['9'], values: ['swallowed'], version: 2 })).toBe('stale');
+      expect(await bed.one(target, { key: ['9'], values: ['b'], version: 3 })).toMatch(/^applied/);
+    });
+
     test('a table of more columns than a function takes arguments is compared whole', async () => {
       const target = await bed.target({ table: 'public.many', set: ['v'] });
       await bed.pool
