@@ -51,6 +51,8 @@ class Application {
   readonly #intent: Intent;
   readonly #context: ApplyContext;
   readonly #rows: EventRows;
+  /** What stands in a row before and after is hashed once. */
+  readonly #hashes = new Map<string, string>();
 
   constructor(client: pg.ClientBase, intent: Intent, context: ApplyContext) {
     this.#client = client;
@@ -221,7 +223,12 @@ class Application {
   /** Keyed: values of few forms could be guessed from a plain one. */
   #hash(text: string | null): string {
     if (text === null) return '-';
-    return keyedHash(this.#context.secret).update(text).digest('base64url').slice(0, HASH_LENGTH);
+    let known = this.#hashes.get(text);
+    if (known === undefined) {
+      known = keyedHash(this.#context.secret).update(text).digest('base64url').slice(0, HASH_LENGTH);
+      this.#hashes.set(text, known);
+    }
+    return known;
   }
 }
 
