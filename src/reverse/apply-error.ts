@@ -50,6 +50,8 @@ const RULES: readonly Rule[] = [
   { codes: /^44/, kind: 'row-refused', conflict: 'constraint_violation', says: 'refused by a check option' },
   { codes: /^22/, kind: 'row-refused', conflict: 'constraint_violation', says: 'a value does not fit its column' },
   { codes: /^P0/, kind: 'row-refused', conflict: 'constraint_violation', says: 'refused by a trigger or function' },
+  // Ours have no syntax errors: it is the text of a tsquery or jsonpath.
+  { codes: /^42601/, kind: 'row-refused', conflict: 'constraint_violation', says: 'a value does not fit its column' },
   {
     codes: /^(42|3D|3F|55)/,
     kind: 'schema-drift',

@@ -75,7 +75,8 @@ class Application {
     const before = await this.#rows.before();
     const facts = this.#facts(claim, before);
     let decision = decide(facts);
-    if (decision.do === 'ask') decision = decide({ ...facts, legacy: await this.#legacy(claim) });
+    if (decision.do === 'ask')
+      decision = decide({ ...facts, legacy: await this.#legacy(this.#rows.keyOf(claim, before)) });
     switch (decision.do) {
       case 'stale':
         await this.#remember(claim, { decision, texts: before?.texts, told: claim.known.told });
@@ -127,7 +128,7 @@ class Application {
   }
 
   /** The row is locked: what is known when the stream has caught up is known for as long as it stays so. */
-  async #legacy({ key }: Claim): Promise<{ sequence: string | undefined }> {
+  async #legacy(key: readonly string[]): Promise<{ sequence: string | undefined }> {
     const { caughtUp, legacyChanges } = this.#context;
     const { schema, name } = this.#intent.target.table;
     let isThere = false;
@@ -155,7 +156,10 @@ class Application {
       return await this.#refuse(claim, { decision: fallen, policy });
     }
     const isCorrection = after.corrected || decision.announce;
-    await this.#remember(claim, { decision, texts: after.texts, told: isCorrection });
+    // Without `basedOn` nobody ever hears that the producer has heard: one announcement must do, or all that follow would be published.
+    const isNews = after.corrected || decision.conflict !== undefined;
+    const told = isNews || (decision.announce && this.#intent.basedOn !== undefined);
+    await this.#remember(claim, { decision, texts: after.texts, told });
     if (decision.conflict !== undefined) {
       await this.#record({ kind: decision.conflict, policy, resolution: 'new-wins', current: before?.texts });
     }

@@ -128,11 +128,12 @@ export class EventRows {
 
   /** Tag, write and verdict. undefined: no row was written. */
   async write(
-    { known, xid, key: claimed }: Claim,
+    claim: Claim,
     what: { readonly decision: WriteDecision; readonly before: Before | undefined },
   ): Promise<After | undefined> {
     const { decision, before } = what;
-    const key = this.#rowKey(claimed, before);
+    const { known, xid } = claim;
+    const key = this.keyOf(claim, before);
     const { target, eventId, producer, hops, values, version } = this.#intent;
     const { connector, secret } = this.#owner;
     const columns = this.#statements.keyNames;
@@ -207,9 +208,9 @@ export class EventRows {
     return row;
   }
 
-  /** Of the row that is there, its own text: another spelling may have found it. */
-  #rowKey(claimed: readonly string[], before: Before | undefined): readonly string[] {
-    return before === undefined ? claimed : this.keyNames.map((name) => before.texts[name] ?? '');
+  /** As the stream shows it: of the row that is there, its own text, since another spelling may have found it. */
+  keyOf(claim: Claim, before: Before | undefined): readonly string[] {
+    return before === undefined ? claim.key : this.keyNames.map((name) => before.texts[name] ?? '');
   }
 
   /** What an insert does not return holds nothing. */

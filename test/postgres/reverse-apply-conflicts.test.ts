@@ -166,6 +166,59 @@ describe('a row that both sides changed', () => {
     expect(await statusOf(id)).toBe('paid');
   });
 
+  test('is refused to every event that was sent before its producer heard of the correction', async () => {
+    const id = await touched();
+    const asked = { key: [id], values: ['paid', '2.00'] };
+    await bed.state.legacyChanges.record([{ table: 'public.orders', key: [id], sequence: sequence(8) }]);
+    expect(await bed.one(based, { ...asked, version: 2, basedOn: sequence(7) })).toBe('refused update_origin_differs');
+    // The correction.
+    await bed.state.legacyChanges.record([{ table: 'public.orders', key: [id], sequence: sequence(9) }]);
+    expect(await bed.one(based, { ...asked, version: 3, basedOn: sequence(8) })).toBe('refused update_origin_differs');
+    expect(await bed.one(based, { ...asked, version: 4, basedOn: sequence(9) })).toBe('applied echo');
+  });
+
+  test('and was overwritten is published with every write until the producer has heard of it', async () => {
+    const id = await touched();
+    const target = under(based, 'new-wins');
+    await bed.state.legacyChanges.record([{ table: 'public.orders', key: [id], sequence: sequence(8) }]);
+    const asked = (version: number, basedOn: number) => ({
+      key: [id],
+      values: [`v${version}`, '2.00'],
+      version,
+      basedOn: sequence(basedOn),
+    });
+    expect(await bed.one(target, asked(2, 7))).toBe('applied correction update_origin_differs');
+    await bed.state.legacyChanges.record([{ table: 'public.orders', key: [id], sequence: sequence(9) }]);
+    expect(await bed.one(target, asked(3, 7))).toBe('applied correction');
+    await bed.state.legacyChanges.record([{ table: 'public.orders', key: [id], sequence: sequence(10) }]);
+    expect(await bed.one(target, asked(4, 10))).toBe('applied echo');
+    expect(await bed.one(target, asked(5, 10))).toBe('applied echo');
+  });
+
+  test('is published once where events do not say what they are based on', async () => {
+    const id = await touched();
+    const asked = { key: [id], values: ['paid', '2.00'] };
+    expect(await bed.one(upsert, { ...asked, version: 2 })).toBe('refused update_origin_differs');
+    expect(await bed.one(upsert, { ...asked, version: 3 })).toBe('applied correction');
+    expect(await bed.one(upsert, { ...asked, values: ['sent', '2.00'], version: 4 })).toBe('applied echo');
+  });
+
+  test('is found by the key as the stream shows it, however the event spells it', async () => {
+    await bed.pool.query(
+      `create table prices (code numeric primary key, price int); insert into prices values (1.50, 1)`,
+    );
+    const target = await bed.target({
+      table: 'public.prices',
+      key: ['code'],
+      set: ['price'],
+      basedOn: 'detail.basedOn',
+    });
+    await bed.state.legacyChanges.record([{ table: 'public.prices', key: ['1.50'], sequence: sequence(8) }]);
+    expect(await bed.one(target, { key: ['1.5'], values: ['2'], version: 1, basedOn: sequence(7) })).toBe(
+      'refused update_origin_differs',
+    );
+  });
+
   test('is not looked up in the stream where nobody else wrote it', async () => {
     const id = `${++number}`;
     await bed.one(based, { key: [id], values: ['new', '1.00'], version: 1, basedOn: sequence(1) });

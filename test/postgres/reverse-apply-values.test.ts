@@ -11,7 +11,7 @@ const TABLES = `
   create domain amount as numeric(10,2) check (value >= 0);
   create table kinds (id int primary key, exact numeric, money numeric(10,2), paid amount, name varchar(5), padded char(5), pads char(3)[],
     doc json, docb jsonb, at timestamptz, second timestamptz(0), day date, small real, flags bit(3), feeling mood, tags text[], address inet,
-    bytes bytea, folded citext, place point, yes bool, doubled numeric generated always as (money * 2) stored);
+    bytes bytea, folded citext, place point, search tsquery, yes bool, doubled numeric generated always as (money * 2) stored);
   create table filled (id int primary key, v text, filled text default 'by default', seen timestamptz, made int);
   create function stamp() returns trigger language plpgsql as $$ begin new.seen := clock_timestamp(); return new; end $$;
   create table stamped (id int primary key, v text, seen timestamptz);
@@ -113,6 +113,7 @@ for (const major of majors) {
         ['feeling', 'angry', '22P02'],
         ['day', '2026-02-30', '22008'],
         ['docb', '{"a": "\\u0000"}', '22P05'],
+        ['search', 'tea & ', '42601'],
       ] as const)('of %s, %j, is refused and not cut', async ([column, value, code]) => {
         const target = await bed.target({ table: 'public.kinds', set: [column] });
         const key = [`${++id}`];
