@@ -178,12 +178,9 @@ function insert(table: CatalogTable, key: readonly TargetColumn[], set: readonly
 function update(table: CatalogTable, key: readonly TargetColumn[], set: readonly TargetColumn[]): string {
   const firstValue = FIRST_KEY + key.length;
   const others = otherColumns(table, set);
-  const row = (alias: string, columns: readonly CatalogColumn[]) =>
-    // As a record: two ROW() would be compared field by field, each with its type's own operator.
-    `row(${columns.map(({ name }) => column(alias, name)).join(', ')})::record`;
   // By their bytes: types without an equality can be compared too.
   const changed = (columns: readonly CatalogColumn[]) =>
-    columns.length === 0 ? 'false' : `${row('r', columns)} operator(pg_catalog.*<>) ${row('b', columns)}`;
+    columns.length === 0 ? 'false' : `${record('r', columns)} operator(pg_catalog.*<>) ${record('b', columns)}`;
   return tagged(
     `update ${relation(table)} as r
       set ${set.map((each, index) => `${quoteIdentifier(each.name)} = ${parameter(firstValue + index, each)}`).join(', ')}
@@ -194,6 +191,11 @@ function update(table: CatalogTable, key: readonly TargetColumn[], set: readonly
         ${returned([...key, ...set])}`,
     BY_CORRECTED,
   );
+}
+
+/** Two ROW() would be compared field by field, each with its type's own operator. */
+function record(alias: string, columns: readonly CatalogColumn[]): string {
+  return `row(${columns.map(({ name }) => column(alias, name)).join(', ')})::record`;
 }
 
 function remove(table: CatalogTable, key: readonly TargetColumn[]): string {
