@@ -178,9 +178,6 @@ function insert(table: CatalogTable, key: readonly TargetColumn[], set: readonly
 function update(table: CatalogTable, key: readonly TargetColumn[], set: readonly TargetColumn[]): string {
   const firstValue = FIRST_KEY + key.length;
   const others = otherColumns(table, set);
-  // By their bytes: types without an equality can be compared too.
-  const changed = (columns: readonly CatalogColumn[]) =>
-    columns.length === 0 ? 'false' : `${record('r', columns)} operator(pg_catalog.*<>) ${record('b', columns)}`;
   return tagged(
     `update ${relation(table)} as r
       set ${set.map((each, index) => `${quoteIdentifier(each.name)} = ${parameter(firstValue + index, each)}`).join(', ')}
@@ -191,6 +188,11 @@ function update(table: CatalogTable, key: readonly TargetColumn[], set: readonly
         ${returned([...key, ...set])}`,
     BY_CORRECTED,
   );
+}
+
+/** Between before (`b`) and after (`r`), by their bytes: types without an equality can be compared too. */
+function changed(columns: readonly CatalogColumn[]): string {
+  return columns.length === 0 ? 'false' : `${record('r', columns)} operator(pg_catalog.*<>) ${record('b', columns)}`;
 }
 
 /** Two ROW() would be compared field by field, each with its type's own operator. */
