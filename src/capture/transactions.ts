@@ -1,4 +1,11 @@
-import type { Change, Relation, StreamOperation, TransactionHeader, Tuple } from '../core/change.ts';
+import {
+  type Change,
+  MadeRowChange,
+  type Relation,
+  type StreamOperation,
+  type TransactionHeader,
+  type Tuple,
+} from '../core/change.ts';
 import { BanyanError } from '../core/errors.ts';
 import type { Lsn } from '../core/lsn.ts';
 import type { StreamItem } from '../postgres/stream-options.ts';
@@ -109,7 +116,7 @@ export class TransactionAssembler {
   ): void {
     const last = this.#lastRelation;
     const relation = last !== undefined && last.oid === oid ? last : this.#relation(oid);
-    this.#marks.change({
+    const change = new MadeRowChange({
       operation,
       transaction: this.#transaction ?? this.#current(operation),
       ordinal: this.#ordinal++,
@@ -118,6 +125,7 @@ export class TransactionAssembler {
       old: tuples.old,
       oldKind: tuples.oldKind,
     });
+    this.#marks.change(change);
   }
 
   #relation(oid: number): Relation {
