@@ -2,7 +2,6 @@ import type { Logger } from 'pino';
 import { type BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Event } from '../core/event.ts';
 import type { WorkerStatus } from '../core/status.ts';
-import { emptyList } from '../core/young-arrays.ts';
 import { Condition } from '../flow/condition.ts';
 import { type LaneItem, Lanes } from '../flow/lanes.ts';
 import { abortReason, type Backoff, retry } from '../flow/supervise.ts';
@@ -221,7 +220,7 @@ export class Dispatcher<D extends Delivery> {
   }
 
   #onAccepted(items: readonly (D | LooseEvent)[]): void {
-    const deliveries = emptyList<D>();
+    const deliveries: D[] = [];
     for (const item of items) {
       if (item instanceof LooseEvent) item.resolve(ACCEPTED);
       else deliveries.push(item);

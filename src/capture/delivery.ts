@@ -19,44 +19,25 @@ export interface Source {
   readonly counters: RouteCounters | undefined;
 }
 
-/** As the hot paths make it; no literal, for the reason that `young-arrays.ts` has. */
-export class RowSource implements Source {
-  readonly change: Change;
-  readonly mapper: Mapper | undefined;
-  readonly transaction: LedgerTransaction | undefined;
-  readonly chunk: ChunkAccount | undefined;
-  readonly counters: RouteCounters | undefined;
-
-  constructor(source: Source) {
-    this.change = source.change;
-    this.mapper = source.mapper;
-    this.transaction = source.transaction;
-    this.chunk = source.chunk;
-    this.counters = source.counters;
-  }
-}
-
-/** One event on its way to the bus. No literal, for the reason that `young-arrays.ts` has. */
-export class ForwardDelivery implements Delivery {
+/** One event on its way to the bus. */
+export interface ForwardDelivery extends Delivery {
   readonly event: Event;
   readonly source: Source;
-  readonly lane: string | undefined;
-  readonly previousLane: string | undefined;
-  readonly fence: string;
-  readonly exclusive: boolean;
-  blockers: number = laneLinks.blockers;
-  nextInLane: Delivery['nextInLane'] = laneLinks.nextInLane;
-  nextInPreviousLane: Delivery['nextInPreviousLane'] = laneLinks.nextInPreviousLane;
-  section: Delivery['section'] = laneLinks.section;
+}
 
-  constructor(event: Event, place: { source: Source; table: string; exclusive: boolean }) {
-    this.event = event;
-    this.source = place.source;
-    this.lane = event.group;
-    this.previousLane = event.previousGroup;
-    this.fence = place.table;
-    this.exclusive = place.exclusive;
-  }
+export function forwardDelivery(
+  event: Event,
+  place: { source: Source; table: string; exclusive: boolean },
+): ForwardDelivery {
+  return {
+    event,
+    source: place.source,
+    lane: event.group,
+    previousLane: event.previousGroup,
+    fence: place.table,
+    exclusive: place.exclusive,
+    ...laneLinks,
+  };
 }
 
 /** What a change without an event holds up while it is set aside. */

@@ -3,7 +3,7 @@ import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Event } from '../core/event.ts';
 import type { Mapper } from '../mapping/mapper.ts';
 import type { TableWatch } from './backfill/watch.ts';
-import { ForwardDelivery, groupsOf, RowSource, type Source } from './delivery.ts';
+import { forwardDelivery, groupsOf, type Source } from './delivery.ts';
 import type { LedgerTransaction } from './ledger.ts';
 import type { PipelineOptions } from './pipeline.ts';
 import type { Route } from './routes.ts';
@@ -128,7 +128,7 @@ export class Forwarding {
   }
 
   #deliver(change: TableChange, { route, mapper }: { route: Route; mapper: Mapper }): void {
-    const source = new RowSource({ change, mapper, transaction: this.current(), counters: route.counters });
+    const source: Source = { change, mapper, transaction: this.current(), counters: route.counters };
     let events: readonly Event[];
     try {
       events = mapper.map(change);
@@ -142,7 +142,7 @@ export class Forwarding {
 
   #submit(event: Event, place: { source: Source; table: string; exclusive: boolean }): void {
     this.#options.ledger.open(this.current());
-    this.#options.dispatcher.submit(new ForwardDelivery(event, place));
+    this.#options.dispatcher.submit(forwardDelivery(event, place));
   }
 
   /** A change without an event: set aside in its key's turn, so that it neither overtakes nor is overtaken. */

@@ -4,7 +4,7 @@ import { type LaneItem, laneLinks, Lanes } from '../flow/lanes.ts';
 import { sleep } from '../flow/supervise.ts';
 import type { Mapper } from '../mapping/mapper.ts';
 import { heldGroup, type ParkedLetter } from '../state/dead-letters.ts';
-import { ForwardDelivery, groupsOf, type Source } from './delivery.ts';
+import { type ForwardDelivery, forwardDelivery, groupsOf, type Source } from './delivery.ts';
 import {
   allEnded,
   LETTERS_PER_READ,
@@ -149,7 +149,7 @@ function stepsOf(letter: ParkedLetter, run: TableRun): Step[] {
     return [parkingStep(source, { error, run, exclusive })];
   }
   return events.map((event) => {
-    const delivery = new ForwardDelivery(event, { source, table, exclusive });
+    const delivery = forwardDelivery(event, { source, table, exclusive });
     const { lane, previousLane, fence } = delivery;
     return { ...laneLinks, lane, previousLane, fence, exclusive, act: () => sendOrPark(delivery, run) };
   });

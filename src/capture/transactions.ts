@@ -1,11 +1,4 @@
-import {
-  type Change,
-  MadeRowChange,
-  type Relation,
-  type StreamOperation,
-  type TransactionHeader,
-  type Tuple,
-} from '../core/change.ts';
+import type { Change, Relation, StreamOperation, TransactionHeader, Tuple } from '../core/change.ts';
 import { BanyanError } from '../core/errors.ts';
 import type { Lsn } from '../core/lsn.ts';
 import type { StreamItem } from '../postgres/stream-options.ts';
@@ -116,7 +109,7 @@ export class TransactionAssembler {
   ): void {
     const last = this.#lastRelation;
     const relation = last !== undefined && last.oid === oid ? last : this.#relation(oid);
-    const change = new MadeRowChange({
+    this.#marks.change({
       operation,
       transaction: this.#transaction ?? this.#current(operation),
       ordinal: this.#ordinal++,
@@ -125,7 +118,6 @@ export class TransactionAssembler {
       old: tuples.old,
       oldKind: tuples.oldKind,
     });
-    this.#marks.change(change);
   }
 
   #relation(oid: number): Relation {

@@ -87,29 +87,6 @@ export interface RowChange extends ChangePosition {
   readonly origin?: ChangeOrigin | undefined;
 }
 
-/** A row change as the hot paths make it: by a constructor and not as a literal; why, `young-arrays.ts` says. */
-export class MadeRowChange implements RowChange {
-  readonly operation: RowOperation;
-  readonly transaction: TransactionHeader;
-  readonly ordinal: number;
-  readonly relation: Relation;
-  readonly new: Tuple | undefined;
-  readonly old: Tuple | undefined;
-  readonly oldKind: RowChange['oldKind'];
-  readonly run: number | undefined;
-
-  constructor(change: RowChange) {
-    this.operation = change.operation;
-    this.transaction = change.transaction;
-    this.ordinal = change.ordinal;
-    this.relation = change.relation;
-    this.new = change.new;
-    this.old = change.old;
-    this.oldKind = change.oldKind;
-    this.run = change.run;
-  }
-}
-
 /** One table of a TRUNCATE; a statement that names several makes one change for each. */
 export interface TruncateChange extends ChangePosition {
   readonly operation: 'truncate';

@@ -1,5 +1,3 @@
-import { emptyList } from '../core/young-arrays.ts';
-
 export interface BatcherOptions<T> {
   readonly maxEntries: number;
   /** Sum of `sizeOf` over a batch. An item that is larger alone still makes a batch of its own: refuse it before. */
@@ -105,7 +103,7 @@ export class Batcher<T> {
   #close(slot: Slot<T>): T[] {
     this.#open.splice(this.#open.indexOf(slot), 1);
     const { items } = slot;
-    slot.items = emptyList();
+    slot.items = [];
     slot.bytes = 0;
     return items;
   }
@@ -114,7 +112,7 @@ export class Batcher<T> {
     if (this.#recent !== undefined && key === this.#recentKey) return this.#recent;
     let slot = this.#slots.get(key);
     if (slot === undefined) {
-      slot = { items: emptyList(), bytes: 0, openedAt: 0 };
+      slot = { items: [], bytes: 0, openedAt: 0 };
       this.#slots.set(key, slot);
     }
     this.#recentKey = key;

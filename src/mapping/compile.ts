@@ -2,7 +2,6 @@ import type { RowChange, TableChange, Tuple, TruncateChange } from '../core/chan
 import { BanyanError } from '../core/errors.ts';
 import type { Event } from '../core/event.ts';
 import { sortableLsn } from '../core/lsn.ts';
-import { listOf } from '../core/young-arrays.ts';
 import { jsonString } from '../postgres/values/json-string.ts';
 import { analyseEntry } from './analyse.ts';
 import { restoreChange, storeChange } from './change-text.ts';
@@ -113,7 +112,7 @@ export function compileMapper(options: CompileOptions): Mapper {
     // Percent-encoded, so that its characters are its bytes.
     const resource = key.wholeRow ? resourcePrefix.slice(0, -1) : resourcePrefix + keyParts;
     const headBytes = (rule.headBytes ?? headBytesOf(source, detailType, NO_RESOURCES)) + resource.length;
-    return { source, detailType, bus, resources: listOf(resource), headBytes };
+    return { source, detailType, bus, resources: [resource], headBytes };
   }
 
   function checkCount(events: number): void {
@@ -266,7 +265,7 @@ export function compileMapper(options: CompileOptions): Mapper {
       for (const rule of rulesOf[change.operation]) {
         if (!takes(rule, change)) continue;
         checkCount(1);
-        return listOf(change.operation === 'truncate' ? truncateEvent(change, rule) : rowEvent(change, rule));
+        return [change.operation === 'truncate' ? truncateEvent(change, rule) : rowEvent(change, rule)];
       }
       return untaken(change);
     },

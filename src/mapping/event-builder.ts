@@ -36,7 +36,7 @@ export function buildEvent(parts: EventParts): Event {
     parts.after === NOTHING_UNAVAILABLE ? transaction.plainTail : `${transaction.json}${parts.after}},"data":`;
   const end = parts.previous === undefined ? '}' : `,"previous":${parts.previous}}`;
   const detail = head + tail + parts.data + end;
-  return new BuiltEvent({
+  return {
     id: transaction.idPrefix + idEnd,
     sequence: transaction.sequencePrefix + sequenceEnd,
     source: parts.source,
@@ -48,36 +48,7 @@ export function buildEvent(parts: EventParts): Event {
     group: parts.group,
     previousGroup: parts.previousGroup,
     sizeBytes: parts.headBytes + Buffer.byteLength(detail),
-  });
-}
-
-/** No literal, for the reason that `young-arrays.ts` has. */
-class BuiltEvent implements Event {
-  readonly id: string;
-  readonly sequence: string;
-  readonly source: string;
-  readonly detailType: string;
-  readonly timeSeconds: number;
-  readonly resources: readonly string[];
-  readonly detail: string;
-  readonly bus: string | undefined;
-  readonly group: string | undefined;
-  readonly previousGroup: string | undefined;
-  readonly sizeBytes: number;
-
-  constructor(event: Event) {
-    this.id = event.id;
-    this.sequence = event.sequence;
-    this.source = event.source;
-    this.detailType = event.detailType;
-    this.timeSeconds = event.timeSeconds;
-    this.resources = event.resources;
-    this.detail = event.detail;
-    this.bus = event.bus;
-    this.group = event.group;
-    this.previousGroup = event.previousGroup;
-    this.sizeBytes = event.sizeBytes;
-  }
+  };
 }
 
 /** EventBridge counts this for the Time of an entry, whatever its text. */

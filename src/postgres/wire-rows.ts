@@ -1,6 +1,5 @@
 import { isAscii } from 'node:buffer';
 import type { Cell } from '../core/change.ts';
-import { nullRow } from '../core/young-arrays.ts';
 
 /** A row is the number of its values, and each value's length before its text. */
 const COUNT_BYTES = 2;
@@ -90,14 +89,17 @@ export class WireRows {
     const block = this.#blocks[number] as Buffer;
     if (number !== this.#recent) this.#decode(block, number);
     const text = this.#text;
-    const cells = nullRow(count);
+    const cells: Cell[] = [];
     let place = start + COUNT_BYTES;
     for (let column = 0; column < count; column += 1) {
       const length = lengthAt(block, place);
       place += LENGTH_BYTES;
-      if (length === NULL) continue;
+      if (length === NULL) {
+        cells.push(null);
+        continue;
+      }
       const cell = text.slice(place, place + length);
-      cells[column] = this.#isAscii || !BEYOND_ASCII.test(cell) ? cell : block.toString('utf8', place, place + length);
+      cells.push(this.#isAscii || !BEYOND_ASCII.test(cell) ? cell : block.toString('utf8', place, place + length));
       place += length;
     }
     return cells;

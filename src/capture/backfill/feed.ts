@@ -1,8 +1,8 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Dispatcher } from '../../bus/dispatcher.ts';
-import { MadeRowChange, type RowChange, type Tuple } from '../../core/change.ts';
+import type { RowChange, Tuple } from '../../core/change.ts';
 import { type BanyanError, toBanyanError } from '../../core/errors.ts';
-import { ForwardDelivery, groupsOf, RowSource, type Source } from '../delivery.ts';
+import { type ForwardDelivery, forwardDelivery, groupsOf, type Source } from '../delivery.ts';
 import type { Parking } from '../parking.ts';
 import type { RouteCounters } from '../routes.ts';
 import { ChunkAccount } from './account.ts';
@@ -43,7 +43,7 @@ export async function feed(ready: ReadyChunk, options: FeedOptions): Promise<num
 }
 
 function readOf(row: Tuple, place: { ready: ReadyChunk; ordinal: number; run: number }): RowChange {
-  return new MadeRowChange({
+  return {
     operation: 'read',
     transaction: place.ready.low,
     ordinal: place.ordinal,
@@ -52,7 +52,7 @@ function readOf(row: Tuple, place: { ready: ReadyChunk; ordinal: number; run: nu
     old: undefined,
     oldKind: undefined,
     run: place.run,
-  });
+  };
 }
 
 function deliver(change: RowChange, to: { ready: ReadyChunk; account: ChunkAccount; options: FeedOptions }): void {
@@ -60,11 +60,11 @@ function deliver(change: RowChange, to: { ready: ReadyChunk; account: ChunkAccou
   const { dispatcher, table, counters } = options;
   for (const mapper of ready.shape.mappers) {
     if (!mapper.takesReads) continue;
-    const source = new RowSource({ change, mapper, transaction: undefined, chunk: account, counters });
+    const source: Source = { change, mapper, transaction: undefined, chunk: account, counters };
     try {
       for (const event of mapper.map(change)) {
         account.open();
-        dispatcher.submit(new ForwardDelivery(event, { source, table, exclusive: false }));
+        dispatcher.submit(forwardDelivery(event, { source, table, exclusive: false }));
       }
     } catch (error) {
       park(source, { error: toBanyanError(error, `mapping a row of ${table}`), options });

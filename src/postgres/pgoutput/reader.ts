@@ -1,7 +1,6 @@
 import type { Cell } from '../../core/change.ts';
 import { BanyanError } from '../../core/errors.ts';
 import type { Lsn } from '../../core/lsn.ts';
-import { nullRow } from '../../core/young-arrays.ts';
 
 /** PostgreSQL counts time from 2000-01-01; this is that moment in microseconds since 1970-01-01. */
 const POSTGRES_EPOCH_MICROS = 946_684_800_000_000n;
@@ -121,7 +120,7 @@ export class PgoutputReader {
     let text = this.#text;
     if (text === undefined && size <= WHOLE_TEXT_BYTES) text = this.#text = bytes.latin1Slice(0, size);
     let offset = this.#offset;
-    const cells = nullRow(count);
+    const cells: Cell[] = [];
     for (let column = 0; column < count; column++) {
       const kind = bytes[offset];
       if (kind === KIND_TEXT) {
@@ -130,18 +129,18 @@ export class PgoutputReader {
         const end = start + length;
         if (length < 0 || end > size) throw this.#badCell(column, offset);
         if (text === undefined || length > SCANNED_BYTES) {
-          cells[column] = bytes.utf8Slice(start, end);
+          cells.push(bytes.utf8Slice(start, end));
         } else {
           let seen = 0;
           for (let index = start; index < end; index++) seen |= bytes[index] as number;
-          cells[column] = seen < 0x80 ? text.substring(start, end) : bytes.utf8Slice(start, end);
+          cells.push(seen < 0x80 ? text.substring(start, end) : bytes.utf8Slice(start, end));
         }
         offset = end;
       } else if (kind === KIND_NULL) {
-        cells[column] = nullCell;
+        cells.push(nullCell);
         offset++;
       } else if (kind === KIND_UNCHANGED) {
-        cells[column] = undefined;
+        cells.push(undefined);
         offset++;
       } else {
         throw this.#badCell(column, offset);
