@@ -6,16 +6,13 @@ import {
   type PutEventsRequestEntry,
   type PutEventsResultEntry,
 } from '@aws-sdk/client-eventbridge';
-import { NodeHttpHandler } from '@smithy/node-http-handler';
-import { Agent as HttpAgent } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
 import type { Logger } from 'pino';
 import { BanyanError } from '../core/errors.ts';
 import type { Event } from '../core/event.ts';
 import { abortReason } from '../flow/supervise.ts';
 import { toEntry } from './entry.ts';
 import { entryError, requestFailure } from './eventbridge-errors.ts';
-import { makeLean } from './lean-client.ts';
+import { httpHandler, makeLean } from './lean-client.ts';
 import { ACCEPTED, type Outcome, type Publisher } from './publisher.ts';
 import { Sha256 } from './sha256.ts';
 
@@ -33,8 +30,6 @@ export interface EventBridgeOptions {
   readonly credentials?: NonNullable<EventBridgeClientConfig['credentials']> | undefined;
   readonly log: Logger;
 }
-
-const CONNECTION_TIMEOUT_MS = 3_000;
 
 /**
  * Amazon EventBridge by the AWS SDK. It retries nothing: the caller does, since only it knows the order of keys.
@@ -140,22 +135,12 @@ function entriesSender(client: EventBridgeClient) {
 
 function createClient(options: EventBridgeOptions): EventBridgeClient {
   const { region, endpoint, credentials, concurrency, requestTimeoutMs, log } = options;
-  const agent = { keepAlive: true, maxSockets: concurrency };
   const client = new EventBridgeClient({
     region,
     ...(endpoint === undefined ? {} : { endpoint }),
     ...(credentials === undefined ? {} : { credentials }),
     sha256: Sha256,
-    requestHandler: new NodeHttpHandler({
-      connectionTimeout: CONNECTION_TIMEOUT_MS,
-      requestTimeout: requestTimeoutMs,
-      // Without this the timeout is only a warning, and the call hangs for ever.
-      throwOnRequestTimeout: true,
-      httpAgent: new HttpAgent(agent),
-      httpsAgent: new HttpsAgent(agent),
-      // Never the client's own `logger`, which would get whole requests.
-      logger: { debug() {}, info() {}, trace() {}, warn: warnOf(log), error: warnOf(log) },
-    }),
+    requestHandler: httpHandler({ maxSockets: concurrency, requestTimeoutMs, warn: warnOf(log) }),
   });
   makeLean(client);
   return client;

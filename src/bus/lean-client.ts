@@ -1,5 +1,29 @@
 import type { EventBridgeClient } from '@aws-sdk/client-eventbridge';
 import type { SQSClient } from '@aws-sdk/client-sqs';
+import { NodeHttpHandler } from '@smithy/node-http-handler';
+import { Agent as HttpAgent } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
+
+const CONNECTION_TIMEOUT_MS = 3_000;
+
+/** HTTP with timeouts that end a call. `warn`: what it has to say of sockets; never the client's own `logger`, which would get whole requests. */
+export function httpHandler(options: {
+  readonly maxSockets: number;
+  readonly requestTimeoutMs: number;
+  readonly warn?: (text: unknown) => void;
+}): NodeHttpHandler {
+  const { maxSockets, requestTimeoutMs, warn = () => undefined } = options;
+  const agent = { keepAlive: true, maxSockets };
+  return new NodeHttpHandler({
+    connectionTimeout: CONNECTION_TIMEOUT_MS,
+    requestTimeout: requestTimeoutMs,
+    // Without this the timeout is only a warning, and the call hangs for ever.
+    throwOnRequestTimeout: true,
+    httpAgent: new HttpAgent(agent),
+    httpsAgent: new HttpsAgent(agent),
+    logger: { debug() {}, info() {}, trace() {}, warn, error: warn },
+  });
+}
 
 type Client = Pick<EventBridgeClient, 'config' | 'middlewareStack'>;
 

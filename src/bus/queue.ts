@@ -9,12 +9,9 @@ import {
   SQSClient,
   type SQSClientConfig,
 } from '@aws-sdk/client-sqs';
-import { NodeHttpHandler } from '@smithy/node-http-handler';
-import { Agent as HttpAgent } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
 import { BanyanError } from '../core/errors.ts';
 import { abortReason } from '../flow/supervise.ts';
-import { makeLean } from './lean-client.ts';
+import { httpHandler, makeLean } from './lean-client.ts';
 import { type MessageFault, messageFault, queueError } from './queue-errors.ts';
 import { Sha256 } from './sha256.ts';
 
@@ -86,7 +83,6 @@ export const MAX_WAIT_SECONDS = 20;
 
 const MAX_BATCH = 10;
 const ATTRIBUTES: QueueAttributeName[] = ['QueueArn', 'VisibilityTimeout', 'MessageRetentionPeriod', 'RedrivePolicy'];
-const CONNECTION_TIMEOUT_MS = 3_000;
 const REQUEST_TIMEOUT_MS = 10_000;
 /** Deletions must never wait for the end of a long poll. */
 const MAX_SOCKETS = 32;
@@ -245,7 +241,6 @@ function toMessage({ MessageId, ReceiptHandle, Body, Attributes }: Message): Que
 }
 
 function createClient({ url, region, endpoint, credentials }: QueueOptions, requestTimeoutMs: number): SQSClient {
-  const agent = { keepAlive: true, maxSockets: MAX_SOCKETS };
   const inUrl = region ?? regionOfQueue(url);
   const client = new SQSClient({
     ...(inUrl === undefined ? {} : { region: inUrl }),
@@ -253,16 +248,8 @@ function createClient({ url, region, endpoint, credentials }: QueueOptions, requ
     endpoint: endpoint ?? new URL(url).origin,
     ...(credentials === undefined ? {} : { credentials }),
     sha256: Sha256,
-    requestHandler: new NodeHttpHandler({
-      connectionTimeout: CONNECTION_TIMEOUT_MS,
-      requestTimeout: requestTimeoutMs,
-      // Without this the timeout is only a warning, and the call hangs for ever.
-      throwOnRequestTimeout: true,
-      httpAgent: new HttpAgent(agent),
-      httpsAgent: new HttpsAgent(agent),
-      // Its warnings are about sockets and timeouts, which surface as errors of the calls.
-      logger: { debug() {}, info() {}, trace() {}, warn() {}, error() {} },
-    }),
+    // What it would say of sockets and timeouts surfaces as errors of the calls.
+    requestHandler: httpHandler({ maxSockets: MAX_SOCKETS, requestTimeoutMs }),
   });
   makeLean(client);
   return client;

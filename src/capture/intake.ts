@@ -65,7 +65,6 @@ export class Intake implements TransactionMarks {
   idle(walEnd: Lsn): void {
     this.#options.ledger.idle(walEnd);
     this.#options.progress.receivedLsn = walEnd;
-    this.#options.progress.idleAtMs = Date.now();
   }
 
   relation(relation: Relation): void {

@@ -2,7 +2,7 @@ import type { Config } from '../config/schema.ts';
 import type { Relation, TableChange, Tuple } from '../core/change.ts';
 import { sequencePrefix, sequenceSuffix, type StreamIdentity } from '../core/event.ts';
 import { parseTableName } from '../postgres/identifier.ts';
-import type { LegacyChange } from '../state/legacy-changes.ts';
+import { type LegacyChange, MAX_KEY_BYTES } from '../state/legacy-changes.ts';
 
 /** By `schema.name`, the key columns of the entries of `reverse.apply` that compare what an event is based on with the last change of its row. */
 export type KeysByTable = ReadonlyMap<string, readonly (readonly string[])[]>;
@@ -56,24 +56,30 @@ export class LegacyKeys {
   }
 
   /**
-   * The keys that a change concerns: of an update that gives its row another key, both. None of a TRUNCATE: what it removes, later events miss. A key that a
-   * DELETE does not send is unknown.
+   * The keys that a change concerns: of an update that gives its row another key, both. Of a TRUNCATE all of the table. A key that a DELETE does not send is
+   * unknown, and one that no event may name is left out.
    */
   of(change: TableChange): LegacyChange[] {
     const tracked = this.#byOid.get(change.relation.oid);
-    if (tracked === undefined || change.operation === 'truncate') return [];
-    const { transaction, ordinal, new: row, old } = change;
+    if (tracked === undefined) return [];
+    const { table } = tracked;
     // Of the change's first event, so that whoever saw any of them has seen this.
-    const sequence = sequencePrefix(this.#identity, transaction) + sequenceSuffix(ordinal, 0);
+    const sequence = sequencePrefix(this.#identity, change.transaction) + sequenceSuffix(change.ordinal, 0);
+    if (change.operation === 'truncate') return [{ table, key: [], sequence }];
+    const { new: row, old } = change;
     return tracked.keys.flatMap((indexes) => {
       const after = row === undefined ? undefined : textsOf(indexes, row, old);
       const before = old === undefined ? undefined : textsOf(indexes, old, row);
       const isSame = before?.every((text, position) => text === after?.[position]) === true;
       return [after, isSame ? undefined : before].flatMap((key) =>
-        key === undefined ? [] : [{ table: tracked.table, key, sequence }],
+        key === undefined || isTooLong(key) ? [] : [{ table, key, sequence }],
       );
     });
   }
+}
+
+function isTooLong(key: readonly string[]): boolean {
+  return key.reduce((bytes, text) => bytes + Buffer.byteLength(text), 0) > MAX_KEY_BYTES;
 }
 
 function textsOf(indexes: readonly number[], row: Tuple, fallback: Tuple | undefined): string[] | undefined {

@@ -23,8 +23,6 @@ export interface StreamProgress {
   /** Commit time of the last transaction, microseconds since 1970-01-01 UTC, and when it arrived here. */
   lastCommitMicros: bigint | undefined;
   lastArrivalMs: number | undefined;
-  /** When the server last said that it has nothing more to send, milliseconds since 1970-01-01 UTC. */
-  idleAtMs: number | undefined;
 }
 
 export interface PipelineOptions {

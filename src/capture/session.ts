@@ -313,6 +313,5 @@ export function noProgress(): StreamProgress {
     receivedLsn: ZERO_LSN,
     lastCommitMicros: undefined,
     lastArrivalMs: undefined,
-    idleAtMs: undefined,
   };
 }

@@ -2,6 +2,7 @@ import { formatPath } from '../config/problem.ts';
 import { BanyanError } from '../core/errors.ts';
 import { encodePart } from '../mapping/ordering-key.ts';
 import { wholeNumber } from './cast-number.ts';
+import { MAX_KEY_BYTES } from '../state/legacy-changes.ts';
 import type { CompiledEntry } from './compile.ts';
 import type { Envelope } from './envelope.ts';
 import { EventView, type FieldReader, MEND, valueAt } from './event-field.ts';
@@ -20,8 +21,7 @@ export interface ReverseMapper {
   map(envelope: Envelope): readonly Intent[];
 }
 
-/** Parts of keys of our own tables; the server's limit for an entry of an index is 2,700 bytes. */
-const MAX_KEY_BYTES = 800;
+/** Part of a key of ours, as `MAX_KEY_BYTES` is. */
 const MAX_ID_BYTES = 500;
 const MAX_HOPS = 100;
 const SEQUENCE = /^\d{4}-\d{8}-[\dA-F]{16}-\d{10}-\d{2}$/;

@@ -295,6 +295,7 @@ export class ReversePipeline {
       const again = () => {
         if (!this.#options.stop.aborted) void this.#setAside(delivery, { error, consumer }, attempt + 1);
       };
+      // Nobody waits for it: the message is in hand meanwhile, and given back with the others when all ends.
       setTimeout(again, Math.max(100, backoffMs(attempt, RETRY))).unref();
     }
   }

@@ -262,7 +262,8 @@ const NEXT = `
   where id in (select id from changes where bytes_before < $4)
   order by sequence, entry, id`;
 
-function filterValues(filter: DeadLetterFilter): unknown[] {
+/** In the order of a store's FILTER. */
+export function filterValues(filter: DeadLetterFilter): unknown[] {
   return [filter.ids ?? null, filter.table ?? null, filter.group ?? null];
 }
 

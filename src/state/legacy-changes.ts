@@ -1,10 +1,13 @@
 import type pg from 'pg';
 import { queryState, queryStateIn, type StateScope } from './scope.ts';
 
+/** Longest key that an event may name, bytes: it is in index entries of ours, which the server limits to about 2,700. */
+export const MAX_KEY_BYTES = 800;
+
 export interface LegacyChange {
   /** `schema.name` of the table as the configuration names it: of a partition, its root. */
   readonly table: string;
-  /** Texts in the order of the table's columns. */
+  /** Texts in the order of the table's columns; none: every row of the table is concerned. */
   readonly key: readonly string[];
   /** `metadata.sequence` of the change. */
   readonly sequence: string;
@@ -14,7 +17,7 @@ export interface LegacyChange {
 export interface LegacyChangeStore {
   /** Keeps the highest sequence of each key. One statement, whatever their number. */
   record(changes: readonly LegacyChange[]): Promise<void>;
-  /** undefined: nobody else has changed the row since changes of its table are kept. */
+  /** Of the row, or of all rows of its table. undefined: nobody else has changed it since changes of its table are kept. */
   sequenceOf(client: pg.ClientBase, table: string, key: readonly string[]): Promise<string | undefined>;
 }
 
@@ -37,11 +40,12 @@ export function legacyChangeStore(scope: StateScope): LegacyChangeStore {
     },
 
     async sequenceOf(client, table, key) {
-      const [row] = await queryStateIn<{ sequence: string }>(client, scope, {
-        sql: 'select sequence from {legacy_change} where connector = $1 and table_name = $2 and key = $3',
+      const [row] = await queryStateIn<{ sequence: string | null }>(client, scope, {
+        sql: `select max(sequence) as sequence from {legacy_change}
+              where connector = $1 and table_name = $2 and key in ($3::text[], '{}')`,
         values: [scope.connector, table, key],
       });
-      return row?.sequence;
+      return row?.sequence ?? undefined;
     },
   };
 }

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import type { ErrorKind } from '../core/errors.ts';
-import type { DeadLetterFilter, DeadLetterListing } from './dead-letters.ts';
+import { type DeadLetterFilter, type DeadLetterListing, filterValues } from './dead-letters.ts';
 import {
   type ExpiredLetter,
   letterOf,
@@ -262,10 +262,6 @@ const NEXT = `
   select ${COLUMNS}, event from {dead_letter}
   where id in (select id from placed where bytes_before < $5)
   order by sequence, id`;
-
-function filterValues(filter: DeadLetterFilter): unknown[] {
-  return [filter.ids ?? null, filter.table ?? null, filter.group ?? null];
-}
 
 /** Arrays by column, in the order of INSERT. */
 function columns(scope: StateScope, letters: readonly NewReverseLetter[]): unknown[] {

@@ -219,6 +219,19 @@ describe('a row that both sides changed', () => {
     );
   });
 
+  test('and is gone with a TRUNCATE is not made again by an event that did not know of it', async () => {
+    const table = 'public.emptied';
+    await bed.pool.query('create table emptied (id int primary key, status text)');
+    const target = await bed.target({ table, set: ['status'], basedOn: 'detail.basedOn' });
+    await bed.one(target, { key: ['1'], values: ['new'], version: 1, basedOn: sequence(1) });
+    await bed.pool.query('truncate emptied');
+    await bed.state.legacyChanges.record([{ table, key: [], sequence: sequence(8) }]);
+    const late = { key: ['1'], values: ['late'], version: 2, basedOn: sequence(7) };
+    expect(await bed.one(target, late)).toBe('refused update_deleted');
+    expect(await bed.rows('select from emptied')).toEqual([]);
+    expect(await bed.one(target, { ...late, version: 3, basedOn: sequence(8) })).toMatch(/^applied/);
+  });
+
   test('is not looked up in the stream where nobody else wrote it', async () => {
     const id = `${++number}`;
     await bed.one(based, { key: [id], values: ['new', '1.00'], version: 1, basedOn: sequence(1) });
