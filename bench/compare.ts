@@ -1,5 +1,6 @@
 import type { Usage } from './child.ts';
-import { loadedDatabase, PUBLICATION, TABLE, type BenchDatabase, type Load } from './database.ts';
+import { PUBLICATION, TABLE } from './bench-server.ts';
+import { loadedDatabase, type BenchDatabase, type Load } from './database.ts';
 import { rawStream } from './raw-stream.ts';
 import type { BenchOptions, BenchReport } from './report.ts';
 import { alternate, median, rounded } from './statistics.ts';

@@ -1,9 +1,7 @@
-import { EmbeddedPostgres } from '../src/demo/embedded-postgres.ts';
+import { startBenchServer } from './bench-server.ts';
 
 /** The slot that is never read: every run reads a copy of it, so that all of them stream the same WAL. */
 const MASTER_SLOT = 'banyan_bench_master';
-export const PUBLICATION = 'banyan_bench';
-export const TABLE = 'public.bench_orders';
 export const COLUMNS = ['id', 'customer_id', 'status', 'quantity', 'unit_price', 'paid', 'placed_at', 'note'] as const;
 
 /**
@@ -27,16 +25,9 @@ export type Load = { readonly kind: 'mixed' | 'one-transaction' | 'one-key' | 'e
 
 /** A server of its own with the table, publication and slot, and then the rows: what the slot streams is exactly them. */
 export async function loadedDatabase(load: Load): Promise<BenchDatabase> {
-  const server = await EmbeddedPostgres.start({
-    settings: { shared_buffers: '256MB', max_wal_size: '8GB', checkpoint_timeout: '30min', autovacuum: 'off' },
-  });
+  const server = await startBenchServer();
+  const { url, query, dropSlot } = server;
   try {
-    const url = await server.createDatabase('bench');
-    const query = (sql: string) => server.query(sql, 'bench');
-    await query(`create table bench_orders (
-      id bigint primary key, customer_id integer not null, status text not null, quantity integer not null,
-      unit_price numeric(12,2) not null, paid boolean not null, placed_at timestamptz not null, note text)`);
-    await query(`create publication ${PUBLICATION} for table bench_orders`);
     if (load.kind === 'one-key') await query(`insert into bench_orders ${rowsOf('1', '1')}`);
     if (load.kind === 'existing') {
       await query(`insert into bench_orders ${rowsOf('1', `${load.rows}`)}`);
@@ -53,18 +44,11 @@ export async function loadedDatabase(load: Load): Promise<BenchDatabase> {
         await query(`select pg_copy_logical_replication_slot('${MASTER_SLOT}', '${name}', false)`);
         return name;
       },
-      dropSlot: async (name) => {
-        await query(`do $$ begin
-          while exists (select from pg_replication_slots where slot_name = '${name}' and active) loop
-            perform pg_sleep(0.01);
-          end loop;
-          perform pg_drop_replication_slot('${name}');
-        end $$`);
-      },
-      [Symbol.asyncDispose]: () => server.stop(),
+      dropSlot,
+      [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
     };
   } catch (error) {
-    await server.stop();
+    await server[Symbol.asyncDispose]();
     throw error;
   }
 }

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { withSlot } from './compare.ts';
-import { insertOrderSql, loadedDatabase, PUBLICATION, TABLE } from './database.ts';
+import { PUBLICATION, TABLE } from './bench-server.ts';
+import { insertOrderSql, loadedDatabase } from './database.ts';
 import { startStub } from './eventbridge-stub.ts';
 import { rawLatency } from './raw-latency.ts';
 import { workerRun, type WorkerRun } from './worker-run.ts';

@@ -4,7 +4,7 @@ import { parseConfig } from '../src/config/load.ts';
 import { startWorker } from '../src/worker.ts';
 import { measure, runInChild, serveJob, type Usage } from './child.ts';
 import { allDeleted, open } from './queue-stub.ts';
-import { PUBLICATION, TABLE } from './reverse-database.ts';
+import { PUBLICATION, TABLE } from './bench-server.ts';
 import { DETAIL_TYPE, SOURCE } from './reverse-events.ts';
 import { WORKER_FLAGS } from './worker-flags.ts';
 

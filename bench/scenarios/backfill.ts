@@ -1,6 +1,7 @@
 import { compare, workerOn } from '../compare.ts';
 import { copyOut } from '../copy-out.ts';
-import { COLUMNS, loadedDatabase, TABLE } from '../database.ts';
+import { TABLE } from '../bench-server.ts';
+import { COLUMNS, loadedDatabase } from '../database.ts';
 import type { Scenario } from '../report.ts';
 
 /** The rows that a table holds already, into a publisher that accepts at once, chunk by chunk between marks in the stream. */
