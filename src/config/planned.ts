@@ -3,7 +3,6 @@
  * does what it silently ignores.
  */
 export const plannedOptions: Readonly<Record<string, string>> = {
-  progress: 'migration progress (stages, gates and verdicts)',
   'bus.claimCheck': 'the claim check for oversized events',
 };
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { progress } from './progress-schema.ts';
 import { reverse } from './reverse-schema.ts';
 import { duration, size } from './units.ts';
 
@@ -93,6 +94,10 @@ const tableCapture = z.strictObject({
     .optional()
     .describe('A TypeScript or JavaScript module that makes the events instead of detail and emit'),
   backfill: z.boolean().default(false).describe('Turn the rows that are already there into events'),
+  observe: z
+    .enum(['nothing', 'writers'])
+    .default('nothing')
+    .describe('writers: a statement trigger says which role and application writes (`banyan writers` prints its SQL)'),
   reselectUnavailable: z
     .boolean()
     .default(false)
@@ -215,7 +220,12 @@ export const configSchema = z.strictObject({
   reverse: reverse
     .optional()
     .describe('Reverse sync: events of the new system, written back into the legacy tables; left out: off'),
-  http: http.prefault({}).describe('Health, metrics and status'),
+  progress: progress.prefault({}).describe('Stages and gates of the migration'),
+  http: http.prefault({}).describe('Health, metrics, status and the page'),
+  metrics: z
+    .enum(['prometheus', 'emf'])
+    .default('prometheus')
+    .describe('emf: also as log lines in CloudWatch’s embedded metric format, once a minute'),
   shutdownTimeout: duration('20s', 'How long a stop may take before work in flight is given up', {
     min: '1s',
     max: '1h',

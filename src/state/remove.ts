@@ -21,6 +21,13 @@ const LATER = [
   'legacy_change',
   'conflict',
   'table_stage',
+  'stage_change',
+  'gate_waiver',
+  'traffic',
+  'traffic_position',
+  'writer_traffic',
+  'health',
+  'read_watch',
 ];
 const OURS = new Set([...FIRST, ...LATER, 'backfill_part', 'migration']);
 

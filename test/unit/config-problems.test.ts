@@ -81,8 +81,8 @@ const mistakes: readonly (readonly [string, string, string, readonly string[]])[
   [
     'an option that is not built yet',
     '  - { table: a.b }',
-    'progress: { ttl: x }',
-    ['progress (line 4): migration progress', 'not yet supported'],
+    'bus: { claimCheck: { bucket: x } }',
+    ['bus.claimCheck (line 4): the claim check', 'not yet supported'],
   ],
   ['hash without a key', '  - { table: a.b, mask: { email: hash } }', '', ['capture[0].mask.email', 'maskKey']],
   [

@@ -18,6 +18,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   state: 2,
   capture: 3,
   reverse: 3,
+  progress: 3,
   http: 4,
   worker: 5,
   cli: 6,

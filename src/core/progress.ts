@@ -1,0 +1,246 @@
+import type { Problem } from './status.ts';
+
+/**
+ * How far a table has moved, in order. mapped: its changes are captured from now on. backfilling: the rows that were there are on their way. shadow: the new
+ * system has all of it, and follows. dual: both sides write. new-primary: the new system writes, readers of the legacy table remain. retired: nobody does.
+ */
+export const STAGES = ['mapped', 'backfilling', 'shadow', 'dual', 'new-primary', 'retired'] as const;
+export type Stage = (typeof STAGES)[number];
+
+/** Where a person moves a table to; the stages before go by themselves. */
+export type TargetStage = 'shadow' | 'dual' | 'new-primary' | 'retired';
+
+export type GateCode =
+  | 'BACKFILL_DONE'
+  | 'SLOT'
+  | 'LAG'
+  | 'PARITY'
+  | 'REVERSE_TEST'
+  | 'CONFLICTS_OPEN'
+  | 'DEAD_LETTERS'
+  | 'LEGACY_WRITES'
+  | 'LEGACY_READS'
+  | 'DEPENDANTS';
+
+export type GateResult = 'pass' | 'fail' | 'unknown';
+
+/** What a person put instead of evidence, in the open. */
+export interface Waiver {
+  readonly by: string;
+  readonly reason: string;
+  /** ISO 8601 */
+  readonly until: string;
+}
+
+/** One condition of a move, as measured. */
+export interface Gate {
+  readonly code: GateCode;
+  /** By the evidence alone: a waiver changes nothing of it. */
+  readonly result: GateResult;
+  /** What was measured, for people: `12.4 %`. undefined: nothing was. */
+  readonly value: string | undefined;
+  /** What it must be, for people: `≤ 1 %`. */
+  readonly threshold: string;
+  /** When it was measured, ISO 8601; undefined: it never was. */
+  readonly observedAt: string | undefined;
+  /** How long that is good for, seconds; past it the result is unknown. */
+  readonly ttlSeconds: number;
+  /** Where it comes from: `WAL`, `pg_stat_statements`, `catalog`. */
+  readonly source: string;
+  /** One sentence, or the part of one that follows the value in a list. */
+  readonly reason: string;
+  /** What to do next: a command line without the program's name where there is one (`writers orders`), else prose. */
+  readonly next: string | undefined;
+  readonly waiver: Waiver | undefined;
+}
+
+export type VerdictResult = 'ready' | 'not-ready' | 'unknown';
+
+/** Whether a table may move now. Waived gates do not count. */
+export interface Verdict {
+  /** `schema.name` */
+  readonly table: string;
+  readonly from: Stage;
+  readonly to: TargetStage;
+  readonly result: VerdictResult;
+  /** ISO 8601 */
+  readonly at: string;
+  readonly gates: readonly Gate[];
+}
+
+/** One stored move of a table. */
+export interface StageChange {
+  readonly id: number;
+  readonly table: string;
+  readonly from: Stage;
+  readonly to: Stage;
+  /** Who gave the command; `banyan` where it went by itself. */
+  readonly actor: string;
+  /** ISO 8601 */
+  readonly at: string;
+  /** Of that moment; undefined where it went by itself. */
+  readonly verdict: Verdict | undefined;
+}
+
+/** Changes of rows that were committed, by who made them. */
+export interface WriteCounts {
+  readonly legacy: number;
+  /** By reverse sync: the new system's. */
+  readonly reverse: number;
+  /** By the database, because of what reverse sync wrote. */
+  readonly trigger: number;
+  /** Replicated into the database from elsewhere. */
+  readonly foreign: number;
+}
+
+/** The writes and events of a table in one period. */
+export interface TrafficPoint extends WriteCounts {
+  /** Its beginning, ISO 8601. */
+  readonly at: string;
+  /** Events accepted by the bus. */
+  readonly events: number;
+}
+
+/** What the whole connector was like in one period; the worst of it where one number must stand for many. */
+export interface HealthPoint {
+  readonly at: string;
+  readonly lagSeconds: number | undefined;
+  readonly lagBytes: number | undefined;
+  /** WAL that the slot held. */
+  readonly heldBytes: number | undefined;
+  readonly accepted: number;
+  readonly throttled: number;
+  readonly parked: number;
+  /** Events of the new system that were applied. */
+  readonly applied: number;
+}
+
+export interface History {
+  /** undefined: of the connector. */
+  readonly table: string | undefined;
+  readonly stepSeconds: number;
+  /** Only periods in which something happened. */
+  readonly traffic: readonly TrafficPoint[];
+  readonly health: readonly HealthPoint[];
+}
+
+/** How far the last backfill of a table is. */
+export interface BackfillReport {
+  readonly status: 'waiting' | 'running' | 'paused' | 'completed' | 'failed' | 'replaced';
+  readonly rowsSent: number;
+  /** Of the planner's statistics: always an estimate. undefined: not known. */
+  readonly rowsEstimated: number | undefined;
+  /** 0 to 1; never 1 before it is complete. An estimate until then. */
+  readonly share: number | undefined;
+  readonly ratePerSecond: number | undefined;
+  readonly etaSeconds: number | undefined;
+  /** Why it waits, was paused, or failed. */
+  readonly reason: string | undefined;
+  readonly finishedAt: string | undefined;
+}
+
+export interface WritesReport extends WriteCounts {
+  readonly windowSeconds: number;
+  /** Since when every write is counted, where that is later than the window's beginning; undefined: the window is covered. */
+  readonly coveredSince: string | undefined;
+  /** Up to when they are counted, ISO 8601; undefined: never. */
+  readonly countedUntil: string | undefined;
+  /** Of legacy and foreign writes among those and reverse's, 0 to 1; undefined: there were none. */
+  readonly legacyShare: number | undefined;
+}
+
+/** One table on one line, and in detail. */
+export interface TableReport {
+  /** `schema.name` */
+  readonly table: string;
+  readonly stage: Stage;
+  /** ISO 8601; undefined: it never moved. */
+  readonly stageSince: string | undefined;
+  readonly stageBy: string | undefined;
+  /** Whose word counts: for a facade to route by. */
+  readonly primary: 'legacy' | 'new' | 'nobody';
+  /** Whether events of the new system are applied to it now. */
+  readonly reverse: 'on' | 'off' | 'not configured';
+  /** The stage that comes next; undefined: none. */
+  readonly target: TargetStage | undefined;
+  /** Of the move to `target`. */
+  readonly verdict: VerdictResult | undefined;
+  readonly gates: readonly Gate[];
+  /** What to do next, as `Gate.next`; or why it waits. */
+  readonly next: string | undefined;
+  readonly backfill: BackfillReport | undefined;
+  readonly writes: WritesReport;
+  /** The last hour, minute by minute; only minutes in which something happened. */
+  readonly recent: readonly TrafficPoint[];
+  readonly open: {
+    /** Of both directions, those that wait for a person. */
+    readonly deadLetters: number;
+    /** Events of the new system that wait for something to come. */
+    readonly waiting: number;
+    readonly conflicts: number;
+    /** Why its changes are set aside. */
+    readonly held: Problem | undefined;
+  };
+  /** When the stream last showed a write of reverse sync, ISO 8601. */
+  readonly lastEchoAt: string | undefined;
+  /** Newest first, at most 20. */
+  readonly changes: readonly StageChange[];
+}
+
+/** WAL that the slot holds, against what it may. */
+export interface WalReport {
+  readonly heldBytes: number | undefined;
+  readonly budgetBytes: number;
+  /** What the slot's holding has grown by, bytes a second, over the last minutes; undefined: not seen for long enough. */
+  readonly growthPerSecond: number | undefined;
+  /** At that growth; undefined: it does not grow. */
+  readonly exhaustedInSeconds: number | undefined;
+  readonly action: 'warn' | 'drop-slot';
+}
+
+/** All that is known of the migration: what the page, `status` and `/v1/tables` show. */
+export interface ProgressReport {
+  readonly name: string;
+  /** ISO 8601 */
+  readonly at: string;
+  /** The legacy database without credentials: `shop_app@db1:5432/shop`. */
+  readonly database: string;
+  /** undefined: no worker answered; what only it knows is missing, or as old as it says. */
+  readonly worker:
+    | {
+        readonly state: string;
+        readonly problem: Problem | undefined;
+        readonly version: string;
+        readonly startedAt: string;
+      }
+    | undefined;
+  readonly slot: {
+    readonly name: string;
+    readonly active: boolean | undefined;
+    readonly walStatus: string | undefined;
+    readonly lagSeconds: number | undefined;
+    readonly lagBytes: number | undefined;
+    /** When it was looked at, ISO 8601. */
+    readonly observedAt: string | undefined;
+    readonly wal: WalReport;
+  };
+  readonly bus:
+    | {
+        readonly name: string;
+        readonly state: 'sending' | 'waiting' | 'halted';
+        readonly accepted: number;
+        readonly throttled: number;
+        readonly queued: number;
+      }
+    | undefined;
+  readonly reverse:
+    | {
+        readonly state: string;
+        readonly problem: Problem | undefined;
+        readonly inHand: number;
+        /** Age of the event that was applied last, when it was, seconds. */
+        readonly lagSeconds: number | undefined;
+      }
+    | undefined;
+  readonly tables: readonly TableReport[];
+}
