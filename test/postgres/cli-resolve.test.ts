@@ -42,7 +42,7 @@ async function parked(bed: ReverseWorkerBed, name: string): Promise<Parked> {
   await bed.queue.empty();
   const config = {
     name,
-    legacy: { url: bed.url },
+    legacy: { url: bed.workerUrl },
     bus: { type: 'local', endpoint: bed.bus.url },
     capture: CAPTURE,
     reverse: { queue: bed.queue.url, apply: APPLY },

@@ -20,7 +20,7 @@ const TABLES = `
   create table shouted (id int primary key, v text, w text);
   create trigger shout before insert or update on shouted for each row execute function shout();
   create table log (id int generated always as identity primary key, of int, what text);
-  create function note() returns trigger language plpgsql as $$ begin
+  create function note() returns trigger language plpgsql security definer as $$ begin
     insert into log (of, what) values (coalesce(new.id, old.id), tg_op);
     if tg_op = 'UPDATE' and new.v = 'twice' then update logged set v = 'again' where id = new.id; end if;
     return null; end $$;

@@ -1,7 +1,6 @@
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
-import { banyan } from '../support/banyan-process.ts';
 import { eventually } from '../support/eventually.ts';
 import { bodyOf, makeReverseWorkerBed } from '../support/reverse-worker-bed.ts';
 
@@ -12,7 +11,6 @@ beforeAll(async () => {
 afterAll(() => server?.stop());
 
 const NAME = 'least_privilege';
-const ROLE = 'only what is needed';
 
 const SETUP = `
   create schema shop; create schema kinds; create type kinds.state as enum ('placed', 'shipped');
@@ -69,23 +67,7 @@ const CAPTURE = ['orders', 'customers', 'lines', 'gone'].map((name) => ({ table:
 
 test('everything that events do is done by a role with what init --role grants, and no other right', async () => {
   await using bed = await makeReverseWorkerBed(server, { name: NAME, setup: SETUP });
-  const config = {
-    name: NAME,
-    legacy: { url: bed.url },
-    bus: { type: 'local', endpoint: bed.bus.url },
-    capture: CAPTURE,
-    reverse: { queue: bed.queue.url, apply: APPLY },
-  };
-  const printed = await banyan(['init', '--role', ROLE, '--json'], {
-    env: { BANYAN_CONFIG_YAML: JSON.stringify(config) },
-  });
-  await bed.sql((JSON.parse(printed.stdout) as { sql: string }).sql);
-
-  const worker = await bed.startRunning({
-    capture: CAPTURE,
-    legacy: { url: server.url(NAME, ROLE) },
-    reverse: { apply: APPLY },
-  });
+  const worker = await bed.startRunning({ capture: CAPTURE, reverse: { apply: APPLY } });
   const send = (id: string, type: string, detail: object) => bed.queue.send(bodyOf({ id, type, detail }));
   const order = { customer: 1, state: 'placed', total: '9.90', note: 'call' };
   await send('o-1', 'Order', { id: 1, version: 1, ...order });
@@ -125,10 +107,11 @@ test('everything that events do is done by a role with what init --role grants, 
   expect(reverse).toMatchObject({ state: 'running', problem: undefined, heldTables: [] });
   // It owns nothing but its own schema, and may do no more than that.
   const owned = await bed.sql(
-    `select distinct relnamespace::regnamespace::text as place from pg_class where relowner = '"${ROLE}"'::regrole and relkind in ('r', 'S')`,
+    `select distinct relnamespace::regnamespace::text as place from pg_class
+     where relowner = '"${NAME} worker"'::regrole and relkind in ('r', 'S')`,
   );
   expect(owned).toEqual([{ place: 'banyan' }]);
-  const client = new pg.Client(server.url(NAME, ROLE));
+  const client = new pg.Client(bed.workerUrl);
   await client.connect();
   try {
     for (const forbidden of [

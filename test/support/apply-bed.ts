@@ -12,8 +12,12 @@ import type { ApplyContext } from '../../src/reverse/apply-one.ts';
 import { compileReverse } from '../../src/reverse/compile.ts';
 import type { ApplyOutcome, Intent, Target } from '../../src/reverse/intent.ts';
 import { openState, type State } from '../../src/state/state.ts';
+import { type WorkerRole, workerRole } from './worker-role.ts';
 
 const CONNECTOR = 'shop';
+/** No table: what capture may read is no right of the way back. */
+const CAPTURE = [{ messages: 'outbox' }];
+const BUS = { type: 'local' };
 
 /** What an event asks, in as few words as a test needs. */
 export interface Asked {
@@ -35,8 +39,12 @@ export interface ParkedIntent {
   readonly conflict: unknown;
 }
 
-/** A database of its own, with tables, targets for them, and a slot that shows what applying writes into the WAL. */
+/**
+ * A database of its own, with tables, targets for them, and a slot that shows what applying writes into the WAL. Events are applied by the role that `init --role`
+ * makes, with the rights that it gives for the targets so far.
+ */
 export class ApplyBed implements AsyncDisposable {
+  /** A superuser's: the legacy application and the DBA. */
   readonly pool: pg.Pool;
   readonly state: State;
   readonly database: string;
@@ -47,9 +55,20 @@ export class ApplyBed implements AsyncDisposable {
   #event = 0;
   #hasSlot = false;
   readonly #secret: Buffer;
+  readonly #worker: pg.Pool;
+  readonly #grant: WorkerRole['grant'];
 
-  private constructor(made: { pool: pg.Pool; state: State; database: string; secret: Buffer }) {
+  private constructor(made: {
+    pool: pg.Pool;
+    worker: pg.Pool;
+    grant: WorkerRole['grant'];
+    state: State;
+    database: string;
+    secret: Buffer;
+  }) {
     this.pool = made.pool;
+    this.#worker = made.worker;
+    this.#grant = made.grant;
     this.state = made.state;
     this.database = made.database;
     this.#secret = made.secret;
@@ -58,18 +77,24 @@ export class ApplyBed implements AsyncDisposable {
   static async open(server: EmbeddedPostgres, database: string, tables: string): Promise<ApplyBed> {
     const url = await server.createDatabase(database);
     await server.query(tables, database);
-    const pool = createPool({ url, name: CONNECTOR, lockTimeoutMs: 2_000 }, { max: 6, log: pino({ level: 'silent' }) });
-    const state = await openState({ pool, connector: CONNECTOR, schema: 'banyan' });
-    return new ApplyBed({ pool, state, database, secret: await state.reverseSecret.get() });
+    const log = pino({ level: 'silent' });
+    const pool = createPool({ url, name: 'legacy' }, { max: 6, log });
+    const role = workerRole(url);
+    const grant: WorkerRole['grant'] = (config) => role.grant({ ...config, legacy: { url } });
+    await grant({ name: CONNECTOR, bus: BUS, capture: CAPTURE });
+    const worker = createPool({ url: role.url, name: CONNECTOR, lockTimeoutMs: 2_000 }, { max: 6, log });
+    const state = await openState({ pool: worker, connector: CONNECTOR, schema: 'banyan' });
+    return new ApplyBed({ pool, worker, grant, state, database, secret: await state.reverseSecret.get() });
   }
 
   async target(entry: Partial<Record<keyof ApplyEntry, unknown>>): Promise<Target> {
-    const { reverse } = configSchema.parse({
+    const config = {
       name: CONNECTOR,
       legacy: { url: 'unused' },
-      capture: [{ table: 'public.orders' }],
+      bus: BUS,
+      capture: CAPTURE,
       reverse: {
-        queue: 'unused',
+        queue: 'http://127.0.0.1:1/000000000000/unused',
         apply: [
           {
             match: { source: ['new'] },
@@ -82,8 +107,10 @@ export class ApplyBed implements AsyncDisposable {
           },
         ],
       },
-    });
-    const { targets, findings } = await compileReverse(this.pool, reverse?.apply ?? [], { stateSchema: 'banyan' });
+    };
+    await this.#grant(config);
+    const { reverse } = configSchema.parse(config);
+    const { targets, findings } = await compileReverse(this.#worker, reverse?.apply ?? [], { stateSchema: 'banyan' });
     const [target] = targets;
     if (target === undefined) throw new Error(JSON.stringify(findings));
     return target;
@@ -112,7 +139,7 @@ export class ApplyBed implements AsyncDisposable {
     this.#parkedNow = [];
     const { inbox, appliedVersions: versions, conflicts, legacyChanges } = this.state;
     const outcomes = await applyTogether(intents, {
-      pool: this.pool,
+      pool: this.#worker,
       connector: CONNECTOR,
       stateSchema: 'banyan',
       secret: this.#secret,
@@ -215,7 +242,7 @@ export class ApplyBed implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#hasSlot) await this.pool.query('select pg_drop_replication_slot($1)', [this.database]);
-    await this.pool.end();
+    await Promise.all([this.pool.end(), this.#worker.end()]);
   }
 }
 

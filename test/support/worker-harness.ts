@@ -9,6 +9,7 @@ import { type LocalBus, startLocalBus } from '../../src/local-bus/local-bus.ts';
 import { readState, type State } from '../../src/state/state.ts';
 import { startWorker, type Worker } from '../../src/worker.ts';
 import { eventually } from './eventually.ts';
+import { workerRole } from './worker-role.ts';
 
 /** An event as a consumer parses it. */
 export interface SeenEvent {
@@ -48,7 +49,10 @@ export interface StartOptions {
 
 /** A database, a bus in this process, and workers that are started and stopped on them: one for each test. */
 export interface WorkerBed extends AsyncDisposable {
+  /** As a superuser, who is the legacy application and the DBA. */
   readonly url: string;
+  /** As the role that `init --role` makes: the worker's, where it writes. */
+  readonly workerUrl: string;
   readonly slot: string;
   readonly bus: LocalBus;
   /** Of the way back, where the bed has queues. */
@@ -58,7 +62,10 @@ export interface WorkerBed extends AsyncDisposable {
   /** What the bus accepted, in order, repeats included. */
   readonly events: readonly SeenEvent[];
   sql<Row extends pg.QueryResultRow = pg.QueryResultRow>(text: string): Promise<Row[]>;
-  /** Starts a worker and waits until it streams. It is stopped with the bed, if not before. */
+  /**
+   * Starts a worker and waits until it streams. It is stopped with the bed, if not before. Where it writes it does so with the rights that `init --role` gives for
+   * its configuration, and no others.
+   */
   start(config: BedConfig, options?: StartOptions): Promise<RunningWorker>;
   /** What the connector remembers; its schema must be there. */
   state(): Promise<State>;
@@ -136,21 +143,24 @@ export async function makeBed(server: DatabaseServer, options: BedOptions): Prom
   };
   const state = () => readState({ pool, connector: name, schema: 'banyan' });
 
+  const role = workerRole(url);
+  const configOf = (config: BedConfig, as: string) => ({
+    name,
+    legacy: { url: as, lockTimeout: '2s', ...config.legacy },
+    bus: { type: 'local', name: BUS, endpoint: bus.url, linger: '1ms', ...config.bus },
+    capture: config.capture,
+    ...(config.reverse === undefined
+      ? {}
+      : { reverse: { queue: queue?.url, endpoint: bus.queuesUrl, visibilityTimeout: '10s', ...config.reverse } }),
+    http: { port: 0 },
+    shutdownTimeout: '5s',
+  });
   const configText = (config: BedConfig): string =>
-    JSON.stringify({
-      name,
-      legacy: { url, lockTimeout: '2s', ...config.legacy },
-      bus: { type: 'local', name: BUS, endpoint: bus.url, linger: '1ms', ...config.bus },
-      capture: config.capture,
-      ...(config.reverse === undefined
-        ? {}
-        : { reverse: { queue: queue?.url, endpoint: bus.queuesUrl, visibilityTimeout: '10s', ...config.reverse } }),
-      http: { port: 0 },
-      shutdownTimeout: '5s',
-    });
+    JSON.stringify(configOf(config, config.reverse === undefined ? url : role.url));
 
   return {
     url,
+    workerUrl: role.url,
     slot,
     bus,
     queue,
@@ -159,6 +169,7 @@ export async function makeBed(server: DatabaseServer, options: BedOptions): Prom
     sql,
     state,
     async start(config, { dontWait = false, ...started } = {}) {
+      if (config.reverse !== undefined) await role.grant(configOf(config, url));
       const loaded = await parseConfig(configText(config), { file: undefined, env: {} });
       const worker = await startWorker({ loaded, log, ...started, intervals: { ...INTERVALS, ...started.intervals } });
       parts.defer(() => worker.stop());
