@@ -38,6 +38,8 @@ const DATABASE = 'the legacy database';
 const RETRY = { baseMs: 50, maxMs: 15_000 };
 /** After so many deadlocks its events are applied one by one; after so many unknown failures an event is set aside. */
 const PATIENCE = 3;
+/** Somebody's lock, or a statement that took too long: one event of the transaction met it, and nobody knows which. The others need not meet it again. */
+const HELD_UP: ReadonlySet<string> = new Set(['55P03', '57014']);
 
 /** From messages to rows: reads, keeps each row's order, applies, and says when a message is done. */
 export class ReversePipeline {
@@ -235,9 +237,10 @@ export class ReversePipeline {
         return;
       }
     }
+    const isDeadlock = code === '40001' || code === '40P01';
+    const isHeldUp = code !== undefined && HELD_UP.has(code);
     for (const job of jobs) {
-      const isDeadlock = code === '40001' || code === '40P01';
-      if (!passes || (isDeadlock && job.attempts + 1 >= PATIENCE)) job.isAlone = true;
+      if (!passes || isHeldUp || (isDeadlock && job.attempts + 1 >= PATIENCE)) job.isAlone = true;
       this.#later(job, { error, about: DATABASE });
     }
   }

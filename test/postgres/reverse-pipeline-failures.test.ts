@@ -104,6 +104,47 @@ test('while one event waits for a lock, those of other rows are applied', async 
   expect(await orders(bed)).toEqual([1, 2, 3].map((id) => ({ id, status: 'v1' })));
 });
 
+/** Counts each attempt to insert a row, in sequences: those forget nothing when a transaction is undone. */
+const countTries = `
+  create function try_of_row() returns trigger language plpgsql security definer as
+    $$ begin perform nextval('tries_' || new.id); return new; end $$;
+  create trigger tries before insert on orders for each row execute function try_of_row();
+  create sequence tries_2; create sequence tries_3`;
+
+test('an event that runs into a lock holds up those of its transaction once, and is tried alone from then on', async () => {
+  await using bed = await makeReverseWorkerBed(server, { name: 'reverse_lock_alone', setup });
+  await bed.sql(`insert into orders values (7, 'legacy'), (9, 'legacy'); ${countTries}`);
+  const worker = await bed.startRunning({
+    capture,
+    reverse: { apply: [{ ...entry, conflict: 'new-wins' }], concurrency: 1 },
+  });
+  await using _seven = await lockRow(bed, 7);
+  {
+    // The only worker is busy while the others come, so that they share a transaction.
+    await using _nine = await lockRow(bed, 9);
+    await bed.queue.send(orderChanged(9, 1));
+    await blockedWriter(bed);
+    await bed.queue.send(...[2, 3, 7].map((id) => orderChanged(id, 1)));
+    await worker.until('all are in hand', ({ reverse }) => reverse?.inHand === 4);
+  }
+  await worker.until('they are at work together', ({ reverse }) => reverse?.inFlight === 3);
+  // Until the lock's time is over once more all three have become ready again.
+  await using _nine = await lockRow(bed, 9);
+  await bed.queue.send(orderChanged(9, 2));
+  await worker.until('the later one is in hand', ({ reverse }) => reverse?.inHand === 4);
+  await eventually(
+    async () => (await orders(bed)).filter(({ status }) => status === 'v1').length === 3,
+    () => 'the others of the transaction are held up',
+    { timeoutMs: 20_000 },
+  );
+  expect(
+    await bed.sql(
+      'select (select last_value from tries_2)::int as two, (select last_value from tries_3)::int as three',
+    ),
+  ).toEqual([{ two: 2, three: 2 }]);
+  expect((await orders(bed)).find(({ id }) => id === 7)?.status).toBe('legacy');
+});
+
 test('a role without the right to write is waited for, said in the status, and goes on by itself', async () => {
   await using bed = await makeReverseWorkerBed(server, { name: 'reverse_right', setup });
   const worker = await bed.startRunning({ capture, reverse: { apply: [entry] } });
