@@ -118,18 +118,17 @@ test('an event that runs into a lock holds up those of its transaction once, and
     capture,
     reverse: { apply: [{ ...entry, conflict: 'new-wins' }], concurrency: 1 },
   });
-  await using _seven = await lockRow(bed, 7);
-  {
-    // The only worker is busy while the others come, so that they share a transaction.
-    await using _nine = await lockRow(bed, 9);
-    await bed.queue.send(orderChanged(9, 1));
-    await blockedWriter(bed);
-    await bed.queue.send(...[2, 3, 7].map((id) => orderChanged(id, 1)));
-    await worker.until('all are in hand', ({ reverse }) => reverse?.inHand === 4);
-  }
+  await using seven = await lockRow(bed, 7);
+  // The only worker is busy while the others come, so that they share a transaction.
+  await using nine = await lockRow(bed, 9);
+  await bed.queue.send(orderChanged(9, 1));
+  await blockedWriter(bed);
+  await bed.queue.send(...[2, 3, 7].map((id) => orderChanged(id, 1)));
+  await worker.until('all are in hand', ({ reverse }) => reverse?.inHand === 4);
+  await nine.release();
   await worker.until('they are at work together', ({ reverse }) => reverse?.inFlight === 3);
   // Until the lock's time is over once more all three have become ready again.
-  await using _nine = await lockRow(bed, 9);
+  await using later = await lockRow(bed, 9);
   await bed.queue.send(orderChanged(9, 2));
   await worker.until('the later one is in hand', ({ reverse }) => reverse?.inHand === 4);
   await eventually(
@@ -143,6 +142,8 @@ test('an event that runs into a lock holds up those of its transaction once, and
     ),
   ).toEqual([{ two: 2, three: 2 }]);
   expect((await orders(bed)).find(({ id }) => id === 7)?.status).toBe('legacy');
+  await Promise.all([seven.release(), later.release()]);
+  await bed.queue.empty();
 });
 
 test('a role without the right to write is waited for, said in the status, and goes on by itself', async () => {
