@@ -14,7 +14,7 @@ export interface TagMessage {
   readonly hops: number;
   /** OID of the table that the configuration names; of a partitioned one, the root. */
   readonly table: number;
-  /** Names of the key columns, in the order of the table's columns. */
+  /** By which the row is known: the event's key; of an update or delete the replica identity, where that does not hold the key. */
   readonly columns: readonly string[];
   /** PostgreSQL's output text, one per column. */
   readonly key: readonly string[];

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { applyPrefix, formatMessage, shortXid } from '../postgres/apply-tag.ts';
+import { applyPrefix, formatMessage, shortXid, type TagMessage } from '../postgres/apply-tag.ts';
 import { textTypes } from '../postgres/connection.ts';
 import { type AppliedVersion, appliedVersionOf } from '../state/applied-versions.ts';
 import { DEFAULT_STAGE } from '../state/table-stages.ts';
@@ -133,14 +133,13 @@ export class EventRows {
   ): Promise<After | undefined> {
     const { decision, before } = what;
     const { known, xid } = claim;
-    const key = this.keyOf(claim, before);
     const { target, eventId, producer, hops, values, version } = this.#intent;
     const { connector, secret } = this.#owner;
     const columns = this.#statements.keyNames;
     const signed = { secret, xid };
     const { oid } = target.table;
     const tag = formatMessage(
-      { kind: 'tag', event: eventId, producer, hops, table: oid, columns, key, op: decision.do },
+      { kind: 'tag', event: eventId, producer, hops, table: oid, ...this.#announced(claim, before), op: decision.do },
       signed,
     );
     const correction = formatMessage({ kind: 'correction', event: eventId }, signed);
@@ -211,6 +210,13 @@ export class EventRows {
   /** As the stream shows it: of the row that is there, its own text, since another spelling may have found it. */
   keyOf(claim: Claim, before: Before | undefined): readonly string[] {
     return before === undefined ? claim.key : this.keyNames.map((name) => before.texts[name] ?? '');
+  }
+
+  /** How the stream shows which row it is: a new one by its key, one that is there by what its old row carries. */
+  #announced(claim: Claim, before: Before | undefined): Pick<TagMessage, 'columns' | 'key'> {
+    const { tagNames } = this.#statements;
+    if (before === undefined) return { columns: this.keyNames, key: claim.key };
+    return { columns: tagNames, key: tagNames.map((name) => before.texts[name] ?? '') };
   }
 
   /** What an insert does not return holds nothing. */

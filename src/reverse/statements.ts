@@ -22,7 +22,9 @@ export interface TargetStatements {
   readonly claim: Statement;
   /** Parameters: key, values, expected. */
   readonly before: Statement;
-  /** Columns that `before` returns, behind `same` and `expected`. */
+  /** Columns that tell the row in the WAL, where the old one of a DELETE or UPDATE may hold the replica identity alone: mostly the key. */
+  readonly tagNames: readonly string[];
+  /** Columns that `before` returns, behind `same` and `expected`; those of `tagNames` are among them. */
   readonly beforeColumns: readonly string[];
   /** The whole row. Parameters: key. */
   readonly whole: Statement;
@@ -54,15 +56,18 @@ function compile(target: Target, stateSchema: string): TargetStatements {
     .toSorted((one, other) => position(target.key[one]?.name ?? '') - position(target.key[other]?.name ?? ''));
   const key = keyOrder.flatMap((index) => target.key[index] ?? []);
   const keyNames = key.map(({ name }) => name);
-  const beforeColumns = target.operation === 'delete' ? table.columns : [...key, ...set];
+  const tagNames = namesInWal(table, keyNames);
+  const read = new Set([...keyNames, ...set.map(({ name }) => name), ...tagNames]);
+  const beforeColumns = target.operation === 'delete' ? table.columns.map(({ name }) => name) : [...read];
   const updates = new Map<string, Statement>();
   return {
     keyNames,
     keyOrder,
     versionsOf: versionsOf(table, keyNames),
     claim: named(qualify(claim(table, key), stateSchema)),
-    before: named(before({ target, key, set, expect, columns: beforeColumns.map(({ name }) => name) })),
-    beforeColumns: beforeColumns.map(({ name }) => name),
+    before: named(before({ target, key, set, expect, columns: beforeColumns })),
+    tagNames,
+    beforeColumns,
     whole: named(
       `select ${table.columns.map(({ name }) => column('r', name)).join(', ')} from ${relation(table)} as r where ${isKey('r', key, 1)}`,
     ),
@@ -78,6 +83,16 @@ function compile(target: Target, stateSchema: string): TargetStatements {
     },
     delete: named(remove(table, key)),
   };
+}
+
+/** Whether the old row of each DELETE and UPDATE that changes it has the key. */
+export function isInIdentity({ identityColumns }: CatalogTable, key: readonly string[]): boolean {
+  return key.every((name) => identityColumns.includes(name));
+}
+
+function namesInWal(table: CatalogTable, key: readonly string[]): readonly string[] {
+  // Without an identity nothing of an old row is sent, and a publication lets none be changed.
+  return isInIdentity(table, key) || table.identityColumns.length === 0 ? key : table.identityColumns;
 }
 
 function versionsOf(table: CatalogTable, key: readonly string[]): string {

@@ -3,6 +3,7 @@ import { formatPath, type Path } from '../config/problem.ts';
 import type { ApplyEntry, Derived, EventField } from '../config/reverse-schema.ts';
 import type { Finding } from '../core/finding.ts';
 import { nearest } from '../core/nearest.ts';
+import { qualifiedName } from '../postgres/identifier.ts';
 import type { CatalogColumn, CatalogTable } from '../postgres/table.ts';
 import { typeOid } from '../postgres/values/type-oids.ts';
 import { type Cast, castTo } from './cast.ts';
@@ -10,6 +11,7 @@ import { type FieldReader, fieldReader } from './event-field.ts';
 import type { Target, TargetColumn } from './intent.ts';
 import { parseExact } from './json-parse.ts';
 import { Misfit } from './misfit.ts';
+import { isInIdentity } from './statements.ts';
 import type { TargetFacts } from './target-facts.ts';
 
 /** A column of the target, with what it gets and how. */
@@ -50,6 +52,7 @@ export function analyseTarget(
   const expect = analysis.columns('expect', entry.expect ?? {});
   analysis.checkWritable(entry);
   analysis.checkKey(Object.keys(entry.key));
+  if (entry.basedOn !== undefined) analysis.checkIdentity(Object.keys(entry.key));
   const readers = {
     version: analysis.reader(entry.version, ['version']),
     basedOn: analysis.reader(entry.basedOn, ['basedOn']),
@@ -168,6 +171,19 @@ class Analysis {
         choices.length === 0
           ? `alter table ${this.#name} add primary key (…); (a deferrable, partial or expression index does not do)`
           : `take the columns of one of its keys: ${choices.join(' or ')}`,
+    });
+  }
+
+  /** Of a row that legacy deletes, or gives another key, the stream shows the replica identity only: it must tell which key that was. */
+  checkIdentity(columns: readonly string[]): void {
+    const known = this.#table.columns.map(({ name }) => name);
+    if (!columns.every((name) => known.includes(name)) || isInIdentity(this.#table, columns)) return;
+    const sent = this.#table.identityColumns;
+    this.#add({
+      code: 'KEY_NOT_IN_IDENTITY',
+      path: ['key'],
+      message: `the replica identity of ${this.#name} (${sent.length === 0 ? 'nothing' : sent.join(', ')}) does not hold all of ${columns.join(', ')}: which row a DELETE of legacy took is not seen, and \`basedOn\` would let an older event make it again`,
+      remedy: `alter table ${qualifiedName(this.#table)} replica identity full;  -- of each partition too; or take the columns of the identity as the key, or \`expect\` in place of \`basedOn\``,
     });
   }
 

@@ -118,6 +118,23 @@ describe('check of reverse', () => {
     expect(code).toBe(5);
   });
 
+  test('refuses basedOn for a key that a DELETE does not show, with the statement that mends it', async () => {
+    await server.createDatabase('outside');
+    await server.query('create table orders (id int primary key, code text not null unique, status text)', 'outside');
+    const fields =
+      'match: { source: [a] }, table: public.orders, operation: delete, key: { code: detail.code }, version: detail.v';
+    const given = { queue: await queue('outside'), apply: `- { ${fields}, basedOn: detail.b }` };
+    const { code, of } = await check('outside', given);
+    expect(code).toBe(5);
+    const [finding] = of('KEY_NOT_IN_IDENTITY');
+    expect(finding).toMatchObject({ path: 'reverse.apply[0].key', severity: 'error', subject: 'public.orders' });
+    expect(finding?.message).toContain('the replica identity of public.orders (id) does not hold all of code');
+    // Without it nothing is asked of the legacy changes of the key.
+    expect((await check('outside', { ...given, apply: `- { ${fields} }` })).of('KEY_NOT_IN_IDENTITY')).toEqual([]);
+    await server.query(finding?.remedy ?? '', 'outside');
+    expect((await check('outside', given)).of('KEY_NOT_IN_IDENTITY')).toEqual([]);
+  });
+
   test('without reverse nothing is asked of a queue', async () => {
     await server.createDatabase('no_reverse');
     await server.query(TABLES, 'no_reverse');
