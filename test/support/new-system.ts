@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { LocalBus } from '../../src/local-bus/local-bus.ts';
 
 /** The detail of a legacy event, as far as this system looks into it. */
 interface LegacyDetail {
   readonly metadata: {
+    readonly id: string;
     readonly sequence: string;
     readonly operation: string;
     readonly key: { readonly id: number };
@@ -21,10 +21,16 @@ interface Order {
   sequence: string;
 }
 
+export interface SeenOfLegacy {
+  readonly id: string;
+  readonly origin: string;
+  readonly operation: string;
+  readonly status: string | undefined;
+}
+
 export interface NewSystemOptions {
-  readonly bus: LocalBus;
-  readonly busName: string;
-  readonly ids: readonly number[];
+  /** Puts the detail of an `OrderStatusChanged` of `shop.orders` on the bus. */
+  readonly publish: (detail: string) => Promise<void> | void;
   /** Milliseconds that anything may take on its way, in both directions. */
   readonly delayMs: number;
   /** How many of all messages come again. */
@@ -39,19 +45,23 @@ export class NewSystem {
   readonly orders = new Map<number, Order>();
   /** Values that it wrote, each once. */
   readonly written: string[] = [];
-  /** Legacy events by origin, those that repeat included. */
-  readonly seen: { readonly origin: string; readonly status: string | undefined; readonly operation: string }[] = [];
+  /** Legacy events, those that repeat included. */
+  readonly seen: SeenOfLegacy[] = [];
   readonly #options: NewSystemOptions;
   readonly #underWay = new Set<Promise<void>>();
 
   constructor(options: NewSystemOptions) {
     this.#options = options;
-    for (const id of options.ids) this.orders.set(id, { status: 'placed', version: 0, sequence: '' });
-    options.bus.onAccepted(({ source, detail }) => {
-      if (source !== 'legacy.shop') return;
-      const parsed = JSON.parse(detail) as LegacyDetail;
-      this.#later(() => this.#take(parsed));
-    });
+  }
+
+  /** An order that is known to both sides from the beginning. */
+  knows(id: number, status: string): void {
+    this.orders.set(id, { status, version: 0, sequence: '' });
+  }
+
+  /** What the bus brings of the legacy side. */
+  receive(detail: LegacyDetail): void {
+    this.#later(() => this.#take(detail));
   }
 
   /** One change of its own, told to the other side. */
@@ -69,18 +79,7 @@ export class NewSystem {
       // Left out until it has seen any.
       basedOn: order.sequence === '' ? undefined : order.sequence,
     });
-    this.#later(() => {
-      this.#options.bus.invoke('PutEvents', {
-        Entries: [
-          {
-            EventBusName: this.#options.busName,
-            Source: 'shop.orders',
-            DetailType: 'OrderStatusChanged',
-            Detail: detail,
-          },
-        ],
-      });
-    });
+    this.#later(() => this.#options.publish(detail));
   }
 
   /** Until nothing is on its way any more. */
@@ -89,14 +88,16 @@ export class NewSystem {
   }
 
   #take({ metadata, data }: LegacyDetail): void {
-    this.seen.push({ origin: metadata.origin, status: data.status, operation: metadata.operation });
-    const order = this.orders.get(metadata.key.id);
-    if (order === undefined || metadata.sequence <= order.sequence) return;
+    const { id, origin, operation } = metadata;
+    this.seen.push({ id, origin, operation, status: data.status });
+    const order = this.orders.get(metadata.key.id) ?? { status: '', version: 0, sequence: '' };
+    if (metadata.sequence <= order.sequence) return;
     order.sequence = metadata.sequence;
     if (data.status !== undefined) order.status = data.status;
+    this.orders.set(metadata.key.id, order);
   }
 
-  #later(deliver: () => void): void {
+  #later(deliver: () => Promise<void> | void): void {
     const times = Math.random() < this.#options.repeats ? 2 : 1;
     for (let time = 0; time < times; time += 1) {
       const way = pause(Math.random() * this.#options.delayMs).then(deliver);
