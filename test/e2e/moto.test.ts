@@ -1,12 +1,12 @@
 import { EventBridgeClient, PutEventsCommand } from '@aws-sdk/client-eventbridge';
 import { GetQueueAttributesCommand, GetQueueUrlCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
-import { afterAll, beforeAll, expect, test, type TestContext, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import { EMULATOR_CREDENTIALS, EMULATOR_REGION, eventOfBody } from '../support/aws-emulator.ts';
 import { FORWARD_EVENTS, told } from '../support/forward-scenario.ts';
 import { forwardToEmulator } from '../support/forward-to-emulator.ts';
 import { banyan } from '../support/banyan-process.ts';
-import { type Moto, startMoto } from '../support/moto.ts';
+import { endpointOr, type Moto, startMoto } from '../support/moto.ts';
 import { deployStack } from '../support/stack.ts';
 
 let moto: Moto | { readonly absent: string };
@@ -21,15 +21,8 @@ afterAll(async () => {
   if (moto !== undefined && 'endpoint' in moto) await moto[Symbol.asyncDispose]();
 });
 
-/** Skips the test where there is none, and says so. */
-function endpointOr(context: TestContext): string {
-  if ('endpoint' in moto) return moto.endpoint;
-  console.info(`not run against moto: ${moto.absent}`);
-  return context.skip(moto.absent);
-}
-
 test('what is committed in PostgreSQL comes out of an SQS queue behind a rule, as bare envelopes', async (context) => {
-  const endpoint = endpointOr(context);
+  const endpoint = endpointOr(moto, context);
   await using server = await EmbeddedPostgres.start();
   const bodies = await forwardToEmulator(server, endpoint);
   expect(told(bodies.map(eventOfBody))).toEqual(FORWARD_EVENTS);
@@ -53,7 +46,7 @@ reverse:
 `;
 
 test('what infra prints makes a queue that gets the events of reverse.apply, and no others', async (context) => {
-  const endpoint = endpointOr(context);
+  const endpoint = endpointOr(moto, context);
   const { stdout } = await banyan(['infra', '--json'], { env: { BANYAN_CONFIG_YAML: BACK } });
   await deployStack(endpoint, { name: 'banyan-shop', template: stdout });
 

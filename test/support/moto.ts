@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { access, constants } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
+import type { TestContext } from 'vitest';
 import { eventually } from './eventually.ts';
 
 /** An EventBridge, an SQS and a CloudFormation by someone else: a second opinion on what the SDK and we understand of them. */
@@ -30,6 +31,13 @@ export async function startMoto(): Promise<Moto | { readonly absent: string }> {
     return { absent: error instanceof Error ? error.message : String(error) };
   }
   return { endpoint, [Symbol.asyncDispose]: () => stop(server) };
+}
+
+/** Skips the test where there is none, and says why. */
+export function endpointOr(moto: Awaited<ReturnType<typeof startMoto>>, context: TestContext): string {
+  if ('endpoint' in moto) return moto.endpoint;
+  console.info(`not run against moto: ${moto.absent}`);
+  return context.skip(moto.absent);
 }
 
 async function onPath(command: string): Promise<boolean> {
