@@ -29,6 +29,7 @@ export type ErrorKind =
   | 'row-refused'
   | 'conflict-parked'
   | 'replayed'
+  | 'stream-behind'
   | 'queue-transient'
   | 'queue-throttled'
   | 'queue-unauthorized'
@@ -141,6 +142,11 @@ export const policies: Readonly<Record<ErrorKind, Policy>> = {
     reaction: 'park',
     remedy:
       'it comes from a replay, or is older than what is remembered; apply it with `banyan dead-letters redrive`, discard it, or allow replays in the entry of reverse.apply',
+  },
+  'stream-behind': {
+    reaction: 'retry',
+    remedy:
+      'none once the stream has caught up; if it lasts, see on `/v1/status` how far it is behind and what it waits for: the bus, or one very large transaction',
   },
   'queue-transient': {
     reaction: 'retry',

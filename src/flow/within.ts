@@ -14,6 +14,19 @@ export async function within(limitMs: number, promise: Promise<unknown>): Promis
   }
 }
 
+/** Whether `promise` resolves in time; rejects as it does. It goes on for others. */
+export async function resolvesWithin(limitMs: number, promise: Promise<unknown>): Promise<boolean> {
+  const limit = new AbortController();
+  try {
+    return await Promise.race([
+      promise.then(() => true),
+      pause(limitMs, false, { signal: limit.signal }).catch(() => false),
+    ]);
+  } finally {
+    limit.abort();
+  }
+}
+
 /** Waits for `promise` until the signal aborts, then rejects with its reason; the promise goes on for others. */
 export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted();

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { BanyanError } from '../core/errors.ts';
-import { within } from '../flow/within.ts';
+import { resolvesWithin } from '../flow/within.ts';
 import { keyedHash } from '../postgres/apply-tag.ts';
 import { displayName } from '../postgres/identifier.ts';
 import type { AppliedVersionStore } from '../state/applied-versions.ts';
@@ -35,29 +35,52 @@ export interface ApplyContext extends RowOwner {
 /** The stream is too far behind to wait for it with a row locked: everything is rolled back, and done again when it has caught up. */
 export class UndecidedYet extends Error {}
 
-/** How long others may wait for a row because of that. */
-const LOCKED_WAIT_MS = 1_000;
+/** How long one transaction may wait for the stream with its rows locked, whatever the number of its events. */
+export class LockedWait {
+  readonly #limitMs: number;
+  #endsAt: number | undefined;
+
+  constructor(limitMs: number) {
+    this.#limitMs = limitMs;
+  }
+
+  /** From the first wait on: what was locked for that one stays locked. */
+  get leftMs(): number {
+    this.#endsAt ??= performance.now() + this.#limitMs;
+    return Math.max(0, this.#endsAt - performance.now());
+  }
+}
 
 /** Behind which the caller of `applyOne` stands. */
 export const SAVEPOINT = 'event';
 
 /** One event, behind a savepoint of its caller. Throws what the server says, and a BanyanError where the event can not be applied. */
-export async function applyOne(client: pg.ClientBase, intent: Intent, context: ApplyContext): Promise<ApplyOutcome> {
-  return new Application(client, intent, context).run();
+export async function applyOne(
+  client: pg.ClientBase,
+  intent: Intent,
+  { context, wait }: { readonly context: ApplyContext; readonly wait: LockedWait },
+): Promise<ApplyOutcome> {
+  return new Application(client, intent, { context, wait }).run();
 }
 
 class Application {
   readonly #client: pg.ClientBase;
   readonly #intent: Intent;
   readonly #context: ApplyContext;
+  readonly #wait: LockedWait;
   readonly #rows: EventRows;
   /** What stands in a row before and after is hashed once. */
   readonly #hashes = new Map<string, string>();
 
-  constructor(client: pg.ClientBase, intent: Intent, context: ApplyContext) {
+  constructor(
+    client: pg.ClientBase,
+    intent: Intent,
+    { context, wait }: { readonly context: ApplyContext; readonly wait: LockedWait },
+  ) {
     this.#client = client;
     this.#intent = intent;
     this.#context = context;
+    this.#wait = wait;
     this.#rows = new EventRows(client, intent, context);
   }
 
@@ -131,11 +154,9 @@ class Application {
   async #legacy(key: readonly string[]): Promise<{ sequence: string | undefined }> {
     const { caughtUp, legacyChanges } = this.#context;
     const { schema, name } = this.#intent.target.table;
-    let isThere = false;
-    const waiting = caughtUp().then(() => (isThere = true));
-    // It goes on in the background where it takes longer.
-    waiting.catch(() => undefined);
-    await within(LOCKED_WAIT_MS, waiting);
+    const { leftMs } = this.#wait;
+    // What fails is asked again without a lock, and says so there.
+    const isThere = leftMs > 0 && (await resolvesWithin(leftMs, caughtUp()).catch(() => false));
     if (!isThere) throw new UndecidedYet();
     return { sequence: await legacyChanges.sequenceOf(this.#client, `${schema}.${name}`, key) };
   }

@@ -1,30 +1,63 @@
 import type pg from 'pg';
-import type { BanyanError } from '../core/errors.ts';
+import { BanyanError } from '../core/errors.ts';
+import { resolvesWithin } from '../flow/within.ts';
+import { displayName } from '../postgres/identifier.ts';
 import type { ApplyOutcome, Intent } from './intent.ts';
 import { applyError, isOutdatedPlan } from './apply-error.ts';
-import { type ApplyContext, applyOne, SAVEPOINT, UndecidedYet } from './apply-one.ts';
+import { type ApplyContext, applyOne, LockedWait, SAVEPOINT, UndecidedYet } from './apply-one.ts';
 import { ConflictParked } from './conflict.ts';
 
 /**
  * Several events in one transaction, in the order of their lanes, a savepoint each. Returns an outcome each, in the order given, when it has committed.
- * Throws where the whole has to be done again: nothing was done then. An event that fails for its own fault is set aside in the same transaction.
+ * Throws where the whole has to be done again: nothing was done then, or what was done is known as a repeat. An event that fails for its own fault is set aside
+ * in the same transaction.
  */
 export async function applyTogether(
   intents: readonly Intent[],
   context: ApplyContext,
 ): Promise<readonly ApplyOutcome[]> {
-  for (;;) {
-    try {
-      return await attempt(intents, context);
-    } catch (error) {
-      // Only where the stream is far behind: then nobody is to wait for a row's lock meanwhile.
-      if (!(error instanceof UndecidedYet)) throw error;
-      await context.caughtUp();
-    }
+  try {
+    return await attempt(intents, { context, wait: new LockedWait(LOCKED_WAIT_MS) });
+  } catch (error) {
+    if (!(error instanceof UndecidedYet)) throw error;
+    return await applyBehind(intents, context);
   }
 }
 
-async function attempt(intents: readonly Intent[], context: ApplyContext): Promise<readonly ApplyOutcome[]> {
+/** How long others may wait for a row because the stream has to come by, and how long it is waited for with no row locked. */
+const LOCKED_WAIT_MS = 1_000;
+const FREE_WAIT_MS = 2_000;
+
+/**
+ * Once more when the stream has come nearer, each in a transaction of its own: what needs not know the stream is not held up, and a few short waits need not fit
+ * into one transaction. Where it is still behind the event comes back as one to be tried again later, by who can wait for long.
+ */
+async function applyBehind(intents: readonly Intent[], context: ApplyContext): Promise<readonly ApplyOutcome[]> {
+  const isNear = await resolvesWithin(FREE_WAIT_MS, context.caughtUp());
+  const outcomes: ApplyOutcome[] = [];
+  for (const intent of intents) {
+    try {
+      const wait = new LockedWait(isNear ? LOCKED_WAIT_MS : 0);
+      outcomes.push(...(await attempt([intent], { context, wait })));
+    } catch (error) {
+      if (!(error instanceof UndecidedYet)) throw error;
+      outcomes.push({ status: 'failed', error: streamBehind(intent) });
+    }
+  }
+  return outcomes;
+}
+
+function streamBehind({ target }: Intent): BanyanError {
+  return new BanyanError(
+    'stream-behind',
+    `${displayName(target.table)}: the stream is more than ${LOCKED_WAIT_MS / 1_000} s behind, and only it can tell whether the event knew the row’s last change`,
+  );
+}
+
+async function attempt(
+  intents: readonly Intent[],
+  { context, wait }: { readonly context: ApplyContext; readonly wait: LockedWait },
+): Promise<readonly ApplyOutcome[]> {
   const outcomes = new Map<Intent, ApplyOutcome>();
   const ordered = intents.toSorted((one, other) => (one.lane < other.lane ? -1 : one.lane > other.lane ? 1 : 0));
   const client = await connected(context.pool, ordered);
@@ -32,7 +65,7 @@ async function attempt(intents: readonly Intent[], context: ApplyContext): Promi
   let isCommitting = false;
   try {
     await client.query('begin isolation level read committed');
-    for (const intent of ordered) outcomes.set(intent, await applyGuarded(client, intent, context));
+    for (const intent of ordered) outcomes.set(intent, await applyGuarded(client, intent, { context, wait }));
     isCommitting = true;
     await client.query('commit');
   } catch (thrown) {
@@ -75,11 +108,15 @@ async function apart(
 /** How often an event is tried anew at once: its row came, or went, between two of its statements. */
 const TRIES = 3;
 
-async function applyGuarded(client: pg.PoolClient, intent: Intent, context: ApplyContext): Promise<ApplyOutcome> {
+async function applyGuarded(
+  client: pg.PoolClient,
+  intent: Intent,
+  { context, wait }: { readonly context: ApplyContext; readonly wait: LockedWait },
+): Promise<ApplyOutcome> {
   for (let attempts = 1; ; attempts += 1) {
     await client.query(`savepoint ${SAVEPOINT}`);
     try {
-      const outcome = await applyOne(client, intent, context);
+      const outcome = await applyOne(client, intent, { context, wait });
       await client.query(`release savepoint ${SAVEPOINT}`);
       return outcome;
     } catch (thrown) {
