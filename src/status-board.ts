@@ -1,5 +1,4 @@
-import type { StreamProgress } from './capture/pipeline.ts';
-import { noProgress } from './capture/session.ts';
+import { noProgress, type StreamProgress } from './capture/pipeline.ts';
 import type { LiveSession } from './capture/upkeep.ts';
 import { type Config, slotName } from './config/schema.ts';
 import type { BanyanError } from './core/errors.ts';
@@ -92,7 +91,8 @@ export class StatusBoard {
         transactions: progress.transactions,
         receivedLsn: progress.receivedLsn === undefined ? undefined : formatLsn(progress.receivedLsn),
         settledLsn: session === undefined ? undefined : formatLsn(session.ledger.watermark),
-        lagSeconds: lagSeconds(progress),
+        lagSeconds: seconds(session?.lag.lagMs),
+        calmSince: session?.lag.calmSince,
       },
       bus: {
         type: this.#config.bus.type,
@@ -103,6 +103,7 @@ export class StatusBoard {
         queued: bus?.queued ?? 0,
         rateLimit: bus?.rateLimit,
       },
+      traffic: { countedUntil: isoOf(session?.traffic.countedUntilMs) },
       loop: sumLoops(this.#ended.loop, session?.ownWrites.status),
       reverse: this.#reverse(),
       deadLetters: session?.deadLetters ?? { parked: 0, groups: 0 },
@@ -126,7 +127,7 @@ export class StatusBoard {
   #stateWith(bus: 'sending' | 'waiting' | 'halted' | undefined): WorkerState {
     if (this.#state !== 'streaming') return this.#state;
     if (bus === 'waiting' || bus === 'halted') return bus;
-    const lag = lagSeconds(this.progress);
+    const lag = arrivalSeconds(this.progress);
     const recent = this.progress.lastArrivalMs !== undefined && Date.now() - this.progress.lastArrivalMs < 10_000;
     return recent && lag !== undefined && lag > CAUGHT_UP_SECONDS ? 'catching-up' : 'streaming';
   }
@@ -167,9 +168,18 @@ export class StatusBoard {
   }
 }
 
-function lagSeconds({ lastArrivalMs, lastCommitMicros }: StreamProgress): number | undefined {
+/** By two clocks, but of every transaction. */
+function arrivalSeconds({ lastArrivalMs, lastCommitMicros }: StreamProgress): number | undefined {
   if (lastArrivalMs === undefined || lastCommitMicros === undefined) return undefined;
   return Math.max(0, lastArrivalMs - Number(lastCommitMicros / 1_000n)) / 1_000;
+}
+
+function seconds(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : ms / 1_000;
+}
+
+function isoOf(ms: number | undefined): string | undefined {
+  return ms === undefined ? undefined : new Date(ms).toISOString();
 }
 
 function sum(before: BusCounters, now: BusCounters | undefined): BusCounters {

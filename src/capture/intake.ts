@@ -36,7 +36,8 @@ export class Intake implements TransactionMarks {
   }
 
   begin(transaction: TransactionHeader): void {
-    const { ledger, progress } = this.#options;
+    const { ledger, progress, traffic } = this.#options;
+    traffic.begin(transaction);
     this.#forwarding.transaction = ledger.begin(transaction.commitLsn);
     progress.receivedLsn = transaction.commitLsn;
     progress.lastCommitMicros = transaction.committedAtMicros;
@@ -47,18 +48,20 @@ export class Intake implements TransactionMarks {
     this.#aside = (change) => this.#foreign(change, name);
   }
 
-  commit(_transaction: TransactionHeader, endLsn: Lsn): void {
+  commit(transaction: TransactionHeader, endLsn: Lsn): void {
     if (this.#aside !== undefined) {
       this.#own?.settle();
       this.#own = undefined;
       this.#aside = undefined;
     }
     this.#inTurn(() => {
-      const { ledger, progress } = this.#options;
+      const { ledger, progress, traffic } = this.#options;
+      traffic.commit(transaction);
       ledger.commit(this.#forwarding.current(), endLsn);
       this.#forwarding.transaction = undefined;
       progress.transactions += 1;
       progress.receivedLsn = endLsn;
+      traffic.committed();
     });
   }
 
@@ -88,8 +91,12 @@ export class Intake implements TransactionMarks {
   }
 
   #message(change: MessageChange): void {
-    const { marks, guard } = this.#options;
+    const { marks, guard, writers } = this.#options;
     if (marks.accept(change)) return;
+    if (change.prefix === writers.prefix) {
+      this.#inTurn(() => writers.note(change));
+      return;
+    }
     if (change.prefix !== guard.prefix) {
       this.#forwarding.message(change);
       return;

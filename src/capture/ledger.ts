@@ -24,6 +24,8 @@ export interface LedgerTransaction {
  */
 export class Ledger {
   #watermark: Lsn;
+  #position: Lsn;
+  #ceiling: Lsn | undefined;
   #pending = 0;
   #receiving: LedgerTransaction | undefined;
   /** Committed transactions that hold the watermark back, oldest first. Empty while everything is settled. */
@@ -33,11 +35,26 @@ export class Ledger {
   /** @param start what is confirmed already: the slot's position */
   constructor(start: Lsn = ZERO_LSN) {
     this.#watermark = start;
+    this.#position = start;
   }
 
-  /** Everything that ends at or before this position is settled. */
+  /** Everything that ends at or before this position is settled, and nothing else keeps it from being confirmed. */
   get watermark(): Lsn {
-    return this.#watermark;
+    const ceiling = this.#ceiling;
+    return ceiling !== undefined && ceiling < this.#watermark ? ceiling : this.#watermark;
+  }
+
+  /** How far the stream has come, settled or not; inside a transaction, what lies before it. */
+  get position(): Lsn {
+    return this.#position;
+  }
+
+  /**
+   * What lies behind it must not be confirmed yet, whatever settles; undefined: nothing keeps it. Only ever a `position` of the transaction that is being received,
+   * or a later one, so that the watermark does not go back.
+   */
+  set ceiling(ceiling: Lsn | undefined) {
+    this.#ceiling = ceiling;
   }
 
   /** Events opened and not settled, in all transactions, abandoned ones included. */
@@ -77,6 +94,7 @@ export class Ledger {
   commit(transaction: LedgerTransaction, endLsn: Lsn): void {
     if (transaction !== this.#receiving) throw new RangeError('a transaction commits that is not being received');
     this.#receiving = undefined;
+    this.#position = maxLsn(this.#position, endLsn);
     if (transaction.open > 0) {
       transaction.endLsn = endLsn;
       if (this.#newest === undefined) this.#oldest = transaction;
@@ -103,7 +121,9 @@ export class Ledger {
    * is being received, so that a slot whose tables are idle does not pin the WAL that others write.
    */
   idle(walEnd: Lsn): void {
-    if (this.#oldest !== undefined || this.#receiving !== undefined || this.#pending > 0) return;
+    if (this.#receiving !== undefined) return;
+    this.#position = maxLsn(this.#position, walEnd);
+    if (this.#oldest !== undefined || this.#pending > 0) return;
     this.#watermark = maxLsn(this.#watermark, walEnd);
   }
 

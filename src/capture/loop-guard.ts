@@ -11,7 +11,7 @@ import { untilAborted } from '../flow/within.ts';
 import type { ApplyMessage, SelfTestMessage } from '../postgres/apply-tag.ts';
 import type { Observation } from '../state/inbox.ts';
 import type { State } from '../state/state.ts';
-import type { Marks } from './backfill/marks.ts';
+import type { Marks } from './marks.ts';
 import { basedOnKeys, LegacyKeys } from './legacy-keys.ts';
 import { Observations } from './observations.ts';
 import { OwnMessages } from './own-messages.ts';

@@ -1,9 +1,9 @@
 import type { Dispatcher } from '../bus/dispatcher.ts';
 import type { MessageChange, Relation, RowChange } from '../core/change.ts';
 import type { Event } from '../core/event.ts';
-import type { Lsn } from '../core/lsn.ts';
+import { type Lsn, ZERO_LSN } from '../core/lsn.ts';
 import type { StreamItem } from '../postgres/stream-options.ts';
-import type { Marks } from './backfill/marks.ts';
+import type { Marks } from './marks.ts';
 import type { TableWatch } from './backfill/watch.ts';
 import type { ForwardDelivery } from './delivery.ts';
 import type { Holding } from './holding.ts';
@@ -12,7 +12,9 @@ import type { Ledger } from './ledger.ts';
 import type { LoopGuard } from './loop-guard.ts';
 import type { Parking } from './parking.ts';
 import type { Route, Routes } from './routes.ts';
+import type { Traffic } from './traffic.ts';
 import { TransactionAssembler } from './transactions.ts';
+import type { WritersSeen } from './writers-seen.ts';
 
 /** What the stream has shown so far; read by the status, written on every transaction. */
 export interface StreamProgress {
@@ -23,6 +25,17 @@ export interface StreamProgress {
   /** Commit time of the last transaction, microseconds since 1970-01-01 UTC, and when it arrived here. */
   lastCommitMicros: bigint | undefined;
   lastArrivalMs: number | undefined;
+}
+
+/** Before anything was received. */
+export function noProgress(): StreamProgress {
+  return {
+    transactions: 0,
+    changes: 0,
+    receivedLsn: ZERO_LSN,
+    lastCommitMicros: undefined,
+    lastArrivalMs: undefined,
+  };
 }
 
 export interface PipelineOptions {
@@ -43,6 +56,9 @@ export interface PipelineOptions {
   readonly marks: Pick<Marks, 'accept'>;
   /** Who must know of a table's changes before they go on, by OID. */
   readonly watches: ReadonlyMap<number, TableWatch>;
+  /** Counts what was committed. */
+  readonly traffic: Pick<Traffic, 'begin' | 'commit' | 'committed' | 'hasRoom' | 'flush'>;
+  readonly writers: Pick<WritersSeen, 'prefix' | 'note'>;
   /** Tells our own writes from others. */
   readonly guard: LoopGuard;
   /** Where a row goes whose table the stream has not shown yet; undefined: it is not captured. */
@@ -80,13 +96,14 @@ export async function runPipeline(options: PipelineOptions): Promise<void> {
   }
 }
 
-function isFull({ dispatcher, holding, guard }: PipelineOptions): boolean {
-  return !dispatcher.hasRoom || !holding.hasRoom || !guard.observations.hasRoom;
+function isFull({ dispatcher, holding, guard, traffic }: PipelineOptions): boolean {
+  return !dispatcher.hasRoom || !holding.hasRoom || !guard.observations.hasRoom || !traffic.hasRoom;
 }
 
 /** Resolves when whoever takes what the stream brings can take more. */
-async function room({ dispatcher, holding, guard, signal }: PipelineOptions): Promise<void> {
+async function room({ dispatcher, holding, guard, traffic, signal }: PipelineOptions): Promise<void> {
   if (!dispatcher.hasRoom) await dispatcher.room(signal);
   if (!holding.hasRoom) await holding.room(signal);
   if (!guard.observations.hasRoom) await guard.observations.flush();
+  if (!traffic.hasRoom) await traffic.flush();
 }

@@ -127,6 +127,11 @@ export class Routes {
     return rows;
   }
 
+  /** Of all tables. */
+  counters(): IterableIterator<[table: string, counters: RouteCounters]> {
+    return this.#counters.entries();
+  }
+
   countersOf(table: string): RouteCounters {
     let counters = this.#counters.get(table);
     if (counters === undefined) {
@@ -170,7 +175,7 @@ export class Routes {
 }
 
 /** What is the legacy system's is not counted as such: nearly every change is. */
-function originsOf(counters: RouteCounters): OriginCounters {
+export function originsOf(counters: RouteCounters): OriginCounters {
   const { foreign, echo, correction, trigger, refusal } = counters;
   const streamed = counters.insert + counters.update + counters.delete + counters.truncate;
   return { legacy: streamed - foreign - echo - correction - trigger, foreign, echo, correction, trigger, refusal };

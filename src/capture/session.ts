@@ -4,18 +4,19 @@ import { Dispatcher } from '../bus/dispatcher.ts';
 import type { Publisher } from '../bus/publisher.ts';
 import { type Config, publicationName, slotName } from '../config/schema.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
-import { ZERO_LSN } from '../core/lsn.ts';
-import { untilAborted, within } from '../flow/within.ts';
+import { within } from '../flow/within.ts';
 import type { ConnectionSettings } from '../postgres/connection.ts';
 import { openReplicationStream } from '../postgres/replication-stream.ts';
 import { timelineAt } from '../postgres/timeline.ts';
 import { openState } from '../state/state.ts';
-import { Marks } from './backfill/marks.ts';
+import { Marks } from './marks.ts';
 import { openWatches } from './backfill/run.ts';
 import { runBackfills } from './backfill/runner.ts';
 import type { Companion } from './companion.ts';
 import type { ForwardDelivery } from './delivery.ts';
+import { drained } from './drained.ts';
 import { Holding } from './holding.ts';
+import { openLagMeter } from './lag.ts';
 import { Ledger } from './ledger.ts';
 import { openLoopGuard } from './loop-guard.ts';
 import { MapperFactory, type MappingFiles } from './mappers.ts';
@@ -27,7 +28,9 @@ import { reselect } from './reselect.ts';
 import { Routes } from './routes.ts';
 import { StreamTypes } from './stream-types.ts';
 import { catalogRoute } from './table-shape.ts';
+import { countedPosition, Traffic } from './traffic.ts';
 import { type LiveSession, runUpkeep, type UpkeepIntervals } from './upkeep.ts';
+import { openWriters } from './writers-seen.ts';
 
 export interface SessionOptions {
   readonly config: Config;
@@ -169,6 +172,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
         source.counters.settled += 1;
         if (how === 'parked') source.counters.parked += 1;
       }
+      traffic.accepted();
       stream.acknowledge();
     },
     highWater: HIGH_WATER,
@@ -193,6 +197,20 @@ export async function runSession(options: SessionOptions): Promise<void> {
     onHalt: halt,
     signal: ended.signal,
   });
+  const lag = openLagMeter(config, progress);
+  const writers = openWriters(config.name, { routes, captured: factory.captured });
+  const traffic = new Traffic({
+    store: state.traffic,
+    counted: await countedPosition(state, { epoch: identity.epoch, timelines: server.timelines }),
+    ledger,
+    counters: () => routes.counters(),
+    changes: () => progress.changes,
+    writers,
+    passedUntilMs: () => lag.passedUntilMs,
+    onWritten: () => stream.acknowledge(),
+    onHalt: halt,
+    signal: ended.signal,
+  });
   const session: LiveSession = {
     config,
     pool,
@@ -208,6 +226,8 @@ export async function runSession(options: SessionOptions): Promise<void> {
     progress,
     marks,
     ownWrites,
+    traffic,
+    lag,
     watches: new Map(),
     shapes: new Map(),
     prepareRelation: (relation) => types.prepare(relation, intake.signal),
@@ -267,6 +287,8 @@ export async function runSession(options: SessionOptions): Promise<void> {
       marks: session.marks,
       watches: session.watches,
       guard: ownWrites,
+      traffic,
+      writers,
       catalogRoute: (oid) => catalogRoute(oid, session),
       reselect: (change, columns) => reselect(pool, change, columns),
       stopping: signal,
@@ -283,35 +305,8 @@ export async function runSession(options: SessionOptions): Promise<void> {
   await stream.close({ lastStatus: true });
 }
 
-/** Lets what is in flight settle, so that little has to be sent again. What does not settle in time stays unconfirmed. */
-async function drained(session: LiveSession, { deadlineMs, log }: { deadlineMs: number; log: Logger }): Promise<void> {
-  const { dispatcher, ownWrites } = session;
-  if (dispatcher.status.state !== 'sending') return;
-  const { queued } = dispatcher.status;
-  const deadline = AbortSignal.timeout(Math.ceil(deadlineMs));
-  try {
-    await Promise.all([dispatcher.drain(deadline), untilAborted(ownWrites.observations.flush(), deadline)]);
-  } catch {
-    log.warn(
-      { queued, left: dispatcher.status.queued, deadlineMs },
-      'not everything in flight was settled in time: it will be sent again',
-    );
-  }
-}
-
 /** A gap is for the comparison of the next session to find, which also records it: the stream only knows that something is gone. */
 function withoutGap(error: unknown): unknown {
   if (!(error instanceof BanyanError) || error.kind !== 'gap') return error;
   return new BanyanError('database-unavailable', error.message, { cause: error });
-}
-
-/** Before anything was received. */
-export function noProgress(): StreamProgress {
-  return {
-    transactions: 0,
-    changes: 0,
-    receivedLsn: ZERO_LSN,
-    lastCommitMicros: undefined,
-    lastArrivalMs: undefined,
-  };
 }

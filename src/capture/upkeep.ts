@@ -13,12 +13,13 @@ import type { ReplicationStream } from '../postgres/replication-stream.ts';
 import { identifyServer, type Server } from '../postgres/server.ts';
 import { type ObservedSlot, observeSlot } from '../postgres/slot.ts';
 import type { State } from '../state/state.ts';
-import type { Marks } from './backfill/marks.ts';
+import type { Marks } from './marks.ts';
 import type { TableWatch } from './backfill/watch.ts';
 import type { Companion } from './companion.ts';
 import type { ForwardDelivery } from './delivery.ts';
 import { Heartbeat } from './heartbeat.ts';
 import type { Holding } from './holding.ts';
+import type { LagMeter } from './lag.ts';
 import type { Ledger } from './ledger.ts';
 import type { LoopGuard } from './loop-guard.ts';
 import type { MapperFactory } from './mappers.ts';
@@ -28,6 +29,7 @@ import { inspectCapture, type PrepareOptions } from './prepare.ts';
 import { serveRequest } from './requests.ts';
 import type { Routes } from './routes.ts';
 import type { Shape } from './table-shape.ts';
+import type { Traffic } from './traffic.ts';
 
 /** A session that streams, as upkeep, requests and status see it. */
 export interface LiveSession {
@@ -48,6 +50,10 @@ export interface LiveSession {
   readonly watches: Map<number, TableWatch>;
   /** Our own writes in the stream: reverse sync begins with its `selfTest`. */
   readonly ownWrites: LoopGuard;
+  /** Counts what was committed. */
+  readonly traffic: Traffic;
+  /** How far the stream is behind. */
+  readonly lag: LagMeter;
   /** Forms of tables that are compiled already, as the catalog has them, by OID. */
   readonly shapes: Map<number, Shape>;
   /** The catalog facts that a relation's types need. */
@@ -88,8 +94,8 @@ export interface UpkeepOptions {
 /** What is done beside the stream while it runs. Resolves when `signal` aborts; rejects with what must end the session. */
 export async function runUpkeep(session: LiveSession, options: UpkeepOptions): Promise<void> {
   const { preparing, publisher, intervals, signal, log } = options;
-  const { config, pool, state } = session;
-  const heartbeat = new Heartbeat(pool, config.name);
+  const { config, state } = session;
+  const heartbeat = new Heartbeat(session);
   const failed = new AbortController();
   const lost = Promise.withResolvers<never>();
   const ends = AbortSignal.any([signal, failed.signal]);
@@ -97,7 +103,7 @@ export async function runUpkeep(session: LiveSession, options: UpkeepOptions): P
     every(intervals.observeMs, observer(session), { signal: ends, log }),
     every(intervals.inspectMs, () => inspect(session, { preparing, lost: lost.reject }), { signal: ends, log }),
     every(intervals.inspectMs, () => lookAtBus(session, { publisher, signal: ends }), { signal: ends, log }),
-    every(config.legacy.heartbeat, () => heartbeat.beat(), { signal: ends, log }),
+    every(config.legacy.heartbeat, () => heartbeat.beat(ends), { signal: ends, log }),
     every(
       intervals.requestsMs,
       async () => {

@@ -147,8 +147,10 @@ export interface WorkerStatus {
     readonly transactions: number;
     readonly receivedLsn: string | undefined;
     readonly settledLsn: string | undefined;
-    /** Age of the last row's commit when it arrived, seconds. */
+    /** How long a mark of ours was on its way through the stream, by our clock alone, seconds; undefined: none has come for long. */
     readonly lagSeconds: number | undefined;
+    /** Since when that has not been above `progress.gates.lag.atMost`, ISO 8601; undefined: it is now, or is not known. */
+    readonly calmSince: string | undefined;
   };
   readonly bus: {
     readonly type: string;
@@ -163,6 +165,10 @@ export interface WorkerStatus {
     readonly queued: number;
     /** Requests per second that throttling allows now; undefined: unlimited. */
     readonly rateLimit: number | undefined;
+  };
+  readonly traffic: {
+    /** Everything that was committed up to then is counted and stored, ISO 8601; undefined: not known. */
+    readonly countedUntil: string | undefined;
   };
   readonly loop: LoopStatus;
   /** undefined: not configured. */

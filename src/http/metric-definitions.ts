@@ -94,7 +94,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
 
   gauge(
     'banyan_stream_lag_seconds',
-    'Age of the last row’s commit when it arrived.',
+    'How long the last heartbeat was on its way through the stream, by the worker’s clock.',
     ({ stream }) => stream.lagSeconds,
   ),
   gauge('banyan_stream_unsettled_bytes', 'WAL received and not yet settled.', ({ stream }) =>

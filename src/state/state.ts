@@ -16,6 +16,7 @@ import { type StateScope, storable, usingState } from './scope.ts';
 import { type SlotStore, slotStore } from './slots.ts';
 import { type TableStageStore, tableStageStore } from './table-stages.ts';
 import { type TableStore, tableStore } from './tables.ts';
+import { type TrafficStore, trafficStore } from './traffic.ts';
 
 /** What one connector remembers beside its slot. All stores share the pool that was given; closing it stays with the caller. */
 export interface State {
@@ -36,6 +37,7 @@ export interface State {
   readonly conflicts: ConflictStore;
   readonly stages: TableStageStore;
   readonly legacyChanges: LegacyChangeStore;
+  readonly traffic: TrafficStore;
 }
 
 export interface StateOptions {
@@ -76,6 +78,7 @@ async function stores(options: StateOptions): Promise<State> {
     conflicts: conflictStore(scope),
     stages: tableStageStore(scope),
     legacyChanges: legacyChangeStore(scope),
+    traffic: trafficStore(scope),
   };
 }
 

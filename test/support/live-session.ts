@@ -1,7 +1,8 @@
 import { pino } from 'pino';
 import type { Publisher } from '../../src/bus/publisher.ts';
 import { openPools } from '../../src/capture/pools.ts';
-import { noProgress, runSession } from '../../src/capture/session.ts';
+import { noProgress } from '../../src/capture/pipeline.ts';
+import { runSession } from '../../src/capture/session.ts';
 import { type LiveSession, UPKEEP } from '../../src/capture/upkeep.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { noContracts } from '../../src/mapping/contract.ts';

@@ -25,6 +25,7 @@ export function workerStatus(more: Partial<WorkerStatus> = {}): WorkerStatus {
       receivedLsn: '1/00000010',
       settledLsn: '0/FFFFFFF0',
       lagSeconds: 0.25,
+      calmSince: '2026-03-01T12:00:00Z',
     },
     bus: {
       type: 'eventbridge',
@@ -38,6 +39,7 @@ export function workerStatus(more: Partial<WorkerStatus> = {}): WorkerStatus {
       queued: 1_011,
       rateLimit: undefined,
     },
+    traffic: { countedUntil: '2026-03-01T12:00:02Z' },
     loop: { forged: 1_034, exceeded: 1_035, origins: { pg_16389: 1_036 } },
     reverse: undefined,
     deadLetters: { parked: 1_012, groups: 1_013 },

@@ -158,3 +158,71 @@ describe('Ledger', () => {
     );
   });
 });
+
+/** A transaction without events. */
+function through(ledger: Ledger, [commitLsn, endLsn]: readonly [number, number]): void {
+  ledger.commit(ledger.begin(lsn(commitLsn)), lsn(endLsn));
+}
+
+describe('the ceiling', () => {
+  test('keeps what lies behind it from being confirmed, settled or not, until it is raised', () => {
+    const ledger = new Ledger();
+    through(ledger, [100, 110]);
+    const before = ledger.position;
+    ledger.ceiling = before;
+    through(ledger, [200, 210]);
+    ledger.idle(lsn(250));
+    expect(ledger.watermark).toBe(lsn(110));
+    ledger.ceiling = lsn(210);
+    expect(ledger.watermark).toBe(lsn(210));
+    ledger.ceiling = undefined;
+    expect(ledger.watermark).toBe(lsn(250));
+  });
+
+  test('confirms nothing that is open below it', () => {
+    const ledger = new Ledger();
+    const open = ledger.begin(lsn(100));
+    ledger.open(open);
+    ledger.commit(open, lsn(110));
+    ledger.ceiling = ledger.position;
+    through(ledger, [200, 210]);
+    expect(ledger.watermark).toBe(ZERO_LSN);
+    ledger.settle(open);
+    expect(ledger.watermark).toBe(lsn(110));
+  });
+
+  test('is set where the transaction that is received begins, so that what is confirmed never goes back', () => {
+    fc.assert(
+      fc.property(fc.array(fc.record({ idle: fc.boolean(), opens: fc.boolean(), counted: fc.nat(3) })), (steps) => {
+        const ledger = new Ledger();
+        const open: LedgerTransaction[] = [];
+        let uncounted: Lsn[] = [];
+        let position = 0;
+        let confirmed = ledger.watermark;
+        for (const { idle, opens, counted } of steps) {
+          position += 10;
+          if (idle) {
+            ledger.idle(lsn(position));
+          } else {
+            const transaction = ledger.begin(lsn(position));
+            if (opens) {
+              ledger.open(transaction);
+              open.push(transaction);
+            }
+            uncounted.push(ledger.position);
+            ledger.ceiling = uncounted[0];
+            ledger.commit(transaction, lsn(position + 5));
+          }
+          if (counted === 0) uncounted = [];
+          if (counted === 1) uncounted = uncounted.slice(1);
+          ledger.ceiling = uncounted[0];
+          const settled = counted === 2 ? open.shift() : undefined;
+          if (settled !== undefined) ledger.settle(settled);
+          expect(ledger.watermark >= confirmed).toBe(true);
+          confirmed = ledger.watermark;
+          expect(uncounted.every((from) => confirmed <= from)).toBe(true);
+        }
+      }),
+    );
+  });
+});

@@ -3,7 +3,7 @@ import type { Relation, TransactionHeader } from '../../core/change.ts';
 import { abortReason, sleep } from '../../flow/supervise.ts';
 import { type Chunk, type ChunkLimits, type ChunkTable, readChunk, readKeys } from '../../postgres/chunk.ts';
 import type { Shape } from '../table-shape.ts';
-import type { Marks } from './marks.ts';
+import type { Marks } from '../marks.ts';
 import { keyIndexes, rowKey, type TableWatch } from './watch.ts';
 import type { ChunkWindow } from './window.ts';
 

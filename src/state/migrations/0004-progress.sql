@@ -56,7 +56,10 @@ create table traffic_position (
   connector text primary key,
   epoch integer not null,
   timeline bigint not null,
+  -- Of the last commit that is counted.
   counted_lsn pg_lsn not null,
+  -- One more with every write: an attempt that was repeated, or another worker's, is known by it.
+  version bigint not null default 0,
   counting_since timestamptz not null default now(),
   counted_at timestamptz not null default now()
 );

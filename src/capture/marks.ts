@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import type pg from 'pg';
-import type { MessageChange, TransactionHeader } from '../../core/change.ts';
-import { abortReason } from '../../flow/supervise.ts';
-import { quoteLiteral } from '../../postgres/identifier.ts';
-import { toDatabaseError } from '../../postgres/sqlstate.ts';
+import type { MessageChange, TransactionHeader } from '../core/change.ts';
+import { abortReason } from '../flow/supervise.ts';
+import { quoteLiteral } from '../postgres/identifier.ts';
+import { toDatabaseError } from '../postgres/sqlstate.ts';
 
 interface ExpectedMark {
   committedAtMs: number | undefined;
