@@ -1,4 +1,4 @@
-import type pg from 'pg';
+import pg from 'pg';
 import { BanyanError } from '../core/errors.ts';
 import { resolvesWithin } from '../flow/within.ts';
 import { keyedHash } from '../postgres/apply-tag.ts';
@@ -125,14 +125,16 @@ class Application {
   }
 
   #facts({ known, stage }: Claim, before: Before | undefined): Facts {
-    const { target, version, basedOn } = this.#intent;
+    const { target, version, basedOn, decided } = this.#intent;
     return {
       operation: target.operation,
       set: target.set.map(({ name }) => name),
       version: version === undefined ? undefined : BigInt(version),
       gaps: this.#context.byOperator ? 'ignore' : target.gaps,
+      carries: target.carries,
       replayed: this.#isReplayed(),
       policy: target.conflict === 'stage' ? stageWinner(stage) : target.conflict,
+      decided,
       known,
       row: before && {
         hashes: Object.fromEntries(Object.entries(before.texts).map(([name, text]) => [name, this.#hash(text)])),
@@ -170,7 +172,9 @@ class Application {
     },
   ): Promise<ApplyOutcome> {
     const { decision, before, policy } = what;
-    const after = await this.#rows.write(claim, { decision, before });
+    const after = await this.#rows.write(claim, { decision, before }).catch((thrown: unknown) => {
+      throw this.#notMade(decision, thrown);
+    });
     if (after === undefined) {
       // A BEFORE trigger has let it fall.
       const fallen = { do: 'refuse', conflict: 'echo_diverged', next: decision.next } as const;
@@ -208,7 +212,20 @@ class Application {
       const facts = { kind: conflict, policy, resolution: 'parked', current: before?.texts } as const;
       throw new ConflictParked(conflictOf(this.#intent, { ...facts, show: this.#context.show }), target.table);
     }
-    throw new BanyanError(kind, `${displayName(target.table)}: ${SAYS[kind]}`, { context: { conflict } });
+    const says = this.#intent.decided === 'event' && kind === 'row-missing' ? NOT_MADE.patch : SAYS[kind];
+    throw new BanyanError(kind, `${displayName(target.table)}: ${says}`, { context: { conflict } });
+  }
+
+  /** An update was to make its row: what it lacks for that is no fault of the event's. */
+  #notMade(decision: WriteDecision, thrown: unknown): unknown {
+    const { target } = this.#intent;
+    if (target.operation !== 'update' || decision.do !== 'insert' || !(thrown instanceof pg.DatabaseError))
+      return thrown;
+    const { code = '' } = thrown;
+    const says = code === '42501' ? NOT_MADE.right : code === '23502' ? NOT_MADE.column : undefined;
+    if (says === undefined) return thrown;
+    const context = { conflict: decision.conflict };
+    return new BanyanError('row-missing', `${displayName(target.table)}: ${says}`, { cause: thrown, code, context });
   }
 
   async #remember(
@@ -265,6 +282,15 @@ const SAYS: Readonly<Record<Extract<Decision, { do: 'fail' }>['kind'], string>> 
   'row-missing': 'the row is not there, or not yet',
   'conflict-parked': 'a person has to decide',
   replayed: 'the event is a replay, or older than applied events are remembered',
+};
+
+const TO_BE_DONE =
+  'have the row made, by its producer or by hand, and resolve the conflict again; `--keep current` drops the event';
+/** Why an update can not become the row that it needs; a message alone reaches who has asked for it. */
+const NOT_MADE = {
+  patch: `the row is not there, and the event carries only what changed: ${TO_BE_DONE}`,
+  right: `the row is not there, and the role lacks the right to insert it: grant that, or ${TO_BE_DONE}`,
+  column: `the row is not there, and the event sets not all columns that a new row needs: ${TO_BE_DONE}`,
 };
 
 function applied(verdict: InboxVerdict, conflict: ConflictKind | undefined): ApplyOutcome {

@@ -1,5 +1,5 @@
 import type { AppliedVersion } from '../state/applied-versions.ts';
-import type { ConflictKind, ReverseOperation } from './intent.ts';
+import type { ConflictKind, ReverseOperation, Target } from './intent.ts';
 
 /** All that is known when it has to be decided what becomes of an event. */
 export interface Facts {
@@ -9,10 +9,13 @@ export interface Facts {
   /** undefined: the event has none, and is as new as can be. */
   readonly version: bigint | undefined;
   readonly gaps: 'ignore' | 'park';
+  readonly carries: Target['carries'];
   /** It comes from a replay or is older than the inbox remembers, and such events are not allowed. */
   readonly replayed: boolean;
   /** After the stage was looked at. */
   readonly policy: 'new-wins' | 'legacy-wins' | 'park';
+  /** What a person says is to stand, whatever the policy; undefined: nobody was asked. */
+  readonly decided: 'event' | 'current' | undefined;
   readonly known: AppliedVersion;
   /** undefined: there is none. */
   readonly row: RowFacts | undefined;
@@ -71,7 +74,7 @@ export type Decision =
  * - An upsert or insert *creates*: older deletes do not touch the row any more. An update never does, however many columns it sets.
  * - A delete leaves a tombstone: nothing older comes back. A newer update that came before it has proved that the row is made again by an event that is still
  *   under way: the delete happens, and the row gets those columns back when it comes (`ColumnMark.kept`).
- * - An update without a row waits for the event that makes it.
+ * - An update without a row waits for the event that makes it, unless a person has decided that what it carries is to be the row.
  */
 export function decide(facts: Facts): Decision {
   const decision = facts.operation === 'delete' ? decideDelete(facts) : decideWrite(facts);
@@ -82,7 +85,7 @@ export function decide(facts: Facts): Decision {
 }
 
 function decideWrite(facts: Facts): Decision {
-  const { operation, set, version, known, row } = facts;
+  const { operation, set, version, known, row, decided } = facts;
   const creates = operation !== 'update';
   const next = seen(facts, creates ? { created: newest(known.created, version) } : {});
   if (reaches(known.deleted, version)) return { do: 'stale', next: seen(facts) };
@@ -91,7 +94,13 @@ function decideWrite(facts: Facts): Decision {
 
   if (row === undefined) {
     if (creates ? reaches(known.created, version) : isCovered) return { do: 'stale', next };
-    if (!creates) return fail('row-missing', known.deleted === undefined ? 'update_missing' : 'update_deleted');
+    if (!creates) {
+      const conflict = known.deleted === undefined ? 'update_missing' : 'update_deleted';
+      if (decided === 'current') return { do: 'refuse', conflict, next };
+      if (decided === undefined || facts.carries === 'patch') return fail('row-missing', conflict);
+      const made = seen(facts, { created: newest(known.created, version) });
+      return settled(facts, { conflict, taken: 'conflict', write: { do: 'insert', columns: set, next: made } });
+    }
     const taken = wasOurs(known) ? differing(facts) : 'agreed';
     // Also columns with a newer version: there is no row that could hold them.
     return settled(facts, { conflict: 'update_deleted', taken, write: { do: 'insert', columns: set, next } });
@@ -159,15 +168,17 @@ function settled(
     readonly write: { do: 'insert' | 'update' | 'delete'; columns: readonly string[]; next: Versions };
   },
 ): Decision {
-  const { policy, known } = facts;
+  const { policy, decided, known } = facts;
   const { conflict, taken, write } = found;
+  if (decided === 'current') return { do: 'refuse', conflict, next: write.next };
   if (taken === 'ask') return { do: 'ask' };
   if (taken === 'agreed') {
     const announce = known.told ? hasHeard(facts) : 'heard';
     if (announce === 'ask') return { do: 'ask' };
     return { ...write, conflict: undefined, announce: announce === 'unheard' };
   }
-  switch (policy) {
+  const winner = decided === 'event' ? 'new-wins' : policy;
+  switch (winner) {
     case 'new-wins':
       return { ...write, conflict, announce: true };
     case 'legacy-wins':
@@ -175,7 +186,7 @@ function settled(
     case 'park':
       return fail('conflict-parked', conflict);
     default:
-      return policy satisfies never;
+      return winner satisfies never;
   }
 }
 

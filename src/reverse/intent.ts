@@ -62,6 +62,8 @@ export interface Intent {
   readonly basedOn: string | undefined;
   /** One per `target.expect`. */
   readonly expected: readonly (string | null)[] | undefined;
+  /** What a person, who was shown the event and its row, says is to stand. Absent: nobody was asked. */
+  readonly decided?: 'event' | 'current';
   readonly lane: string;
   /** The message's body as it came: what is parked. */
   readonly body: string;

@@ -42,7 +42,7 @@ export async function resolveConflict(resolution: Resolution, options: ResolveOp
   }
   const lane = laneOf(letter);
   const outcome = await pipeline.alone({ lane }, async () => {
-    const done = await applyFirst(letter, { ...options, lane, policy: decided.resolution });
+    const done = await applyFirst(letter, { ...options, lane, keep });
     await parking.store.markRedriven([letter.id]);
     await conflicts.resolve(id, decided);
     await parking.reconcile(lane);
@@ -54,9 +54,9 @@ export async function resolveConflict(resolution: Resolution, options: ResolveOp
 
 async function applyFirst(
   letter: ReverseLetter,
-  options: ResolveOptions & { readonly lane: string; readonly policy: 'new-wins' | 'legacy-wins' },
+  options: ResolveOptions & { readonly lane: string; readonly keep: Resolution['keep'] },
 ): Promise<ResolveOutcome> {
-  const { parking, letters, apply, lane, policy } = options;
+  const { parking, letters, apply, lane, keep } = options;
   const [first] = await parking.store.next(lane, { rows: 1, bytes: 1 });
   if (first !== undefined && first.id !== letter.id) {
     throw new BanyanError(
@@ -69,10 +69,12 @@ async function applyFirst(
   }
   const intent = letters.intentOf(letter);
   if (intent === undefined) throw new BanyanError('usage', 'no entry of reverse.apply takes the event any more');
-  const decided: Intent = { ...intent, target: { ...intent.target, conflict: policy } };
+  const decided: Intent = { ...intent, decided: keep === 'proposed' ? 'event' : 'current' };
   const [outcome] = await apply([decided], { byOperator: true });
   switch (outcome?.status) {
     case 'applied':
+      // The row that was to stay is what the event wanted: there was nothing to write.
+      return keep === 'current' ? 'recorded' : 'applied';
     case 'duplicate':
       return 'applied';
     case 'refused':

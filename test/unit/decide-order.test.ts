@@ -67,7 +67,9 @@ class Side {
       version,
       known,
       gaps: 'ignore',
+      carries: operation === 'update' ? 'patch' : 'full',
       replayed: false,
+      decided: undefined,
       policy: 'park',
       row: row && {
         hashes: Object.fromEntries(Object.entries(row).map(([name, value]) => [name, hash(value)])),

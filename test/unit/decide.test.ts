@@ -28,7 +28,9 @@ function facts(changed: Partial<Facts>): Facts {
     set: ['a', 'b'],
     version: 5n,
     gaps: 'ignore',
+    carries: 'full',
     replayed: false,
+    decided: undefined,
     policy: 'legacy-wins',
     known: unknown,
     row: undefined,
@@ -300,6 +302,56 @@ describe('a row that the other side has changed', () => {
 
   test('counts the version of an event that was refused', () => {
     expect(decide(facts({ known, row: touched }))).toMatchObject({ next: { created: 5n, last: 5n } });
+  });
+});
+
+describe('what a person has decided', () => {
+  const known = written(4n);
+  const update = { operation: 'update', policy: 'park' } as const;
+  table([
+    [
+      'the event: is written',
+      { known, row: touched, policy: 'park', decided: 'event' },
+      'update a+b update_origin_differs',
+    ],
+    ['the event: makes the row that its update needs', { ...update, decided: 'event' }, 'insert a+b update_missing'],
+    [
+      'the event: makes the row again that was deleted',
+      { ...update, known: { ...unknown, deleted: 4n }, decided: 'event' },
+      'insert a+b update_deleted',
+    ],
+    [
+      'the event: can make no row of a patch',
+      { ...update, carries: 'patch', decided: 'event' },
+      'fail row-missing update_missing',
+    ],
+    ['the event: is stale where a newer one was here', { known: written(6n), row: touched, decided: 'event' }, 'stale'],
+    ['the row: stays', { known, row: touched, policy: 'new-wins', decided: 'current' }, 'refuse update_origin_differs'],
+    [
+      'the row: stays, also where it is as we left it',
+      { known, row: untouched, decided: 'current' },
+      'refuse update_origin_differs',
+    ],
+    [
+      'the row: stays, whatever the producer had seen',
+      { known, row: touched, basedOn: '0007', decided: 'current' },
+      'refuse update_origin_differs',
+    ],
+    ['no row: none is made', { decided: 'current' }, 'refuse update_deleted'],
+    ['no row: none is made of what an update sets', { ...update, decided: 'current' }, 'refuse update_missing'],
+    [
+      'the row: is not deleted',
+      { operation: 'delete', set: [], known, row: untouched, decided: 'current' },
+      'refuse delete_origin_differs',
+    ],
+  ]);
+
+  test('of an event that has made a row lets older deletes pass it by, of one that has not none', () => {
+    expect(decide(facts({ ...update, decided: 'event' }))).toMatchObject({
+      announce: true,
+      next: { created: 5n, last: 5n },
+    });
+    expect(decide(facts({ ...update, decided: 'current' }))).toMatchObject({ next: { created: undefined, last: 5n } });
   });
 });
 
