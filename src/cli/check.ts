@@ -9,6 +9,7 @@ import { checkMapping } from './check-mapping.ts';
 import { checkQueue } from './check-queue.ts';
 import { checkReverse } from './check-reverse.ts';
 import { checkState } from './check-state.ts';
+import { checkWriters } from './check-writers.ts';
 import { type CommandContext, ExitCode, invocation, loadFor } from './context.ts';
 import { asFinding, printFindings, verdictLine } from './findings.ts';
 import { createLogger } from './log.ts';
@@ -57,6 +58,7 @@ async function checkDatabase(loaded: LoadedConfig): Promise<Finding[]> {
         ...found,
         ...(await checkMapping(client, loaded)),
         ...(await checkReverse(client, config)),
+        ...(await checkWriters(client, config)),
         ...(await checkState(config)),
       ];
     });

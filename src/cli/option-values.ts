@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import { parseDuration } from '../config/units.ts';
 
 /** `a, b,c` */
 export function list(text: string): string[] {
@@ -16,6 +17,13 @@ export function whole(text: string): number {
 
 export function numbers(text: string, earlier: readonly number[] = []): number[] {
   return [...earlier, whole(text)];
+}
+
+/** `24h`, `15min`, in milliseconds. */
+export function span(text: string): number {
+  const ms = parseDuration(text);
+  if (ms === undefined || ms <= 0) throw new InvalidArgumentError('It must be a duration such as 15min, 24h or 7d.');
+  return ms;
 }
 
 export function port(text: string): number {

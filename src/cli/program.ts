@@ -2,7 +2,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { addCommand, type Registration } from './command.ts';
 import { ExitCode, invocation, type Io } from './context.ts';
 import { exitCodeOf, printFailure } from './failure.ts';
-import { account, assignment, list, port, whole } from './option-values.ts';
+import { account, assignment, list, port, span, whole } from './option-values.ts';
 import { createOutput } from './output.ts';
 import { addConflicts, addDeadLetters } from './parked-commands.ts';
 import { version } from '../version.ts';
@@ -161,6 +161,23 @@ function addOperation(program: Command, registration: Registration): void {
     .option('--timeout <seconds>', 'how long to wait for the worker’s answer', whole, 30);
   addDeadLetters(program, registration);
   addConflicts(program, registration);
+  addCommand(program, 'writers', {
+    description: 'which role and application writes to a table, where `observe: writers` has a trigger say so',
+    registration,
+    run: async ([table], options, context) =>
+      (await import('./writers.ts')).writers(
+        {
+          table: String(table),
+          sinceMs: options['since'] as number,
+          print: options['sql'] === true ? 'install' : options['dropSql'] === true ? 'drop' : undefined,
+        },
+        context,
+      ),
+  })
+    .argument('<table>', 'schema.table, as the configuration names it or as one of its patterns takes it')
+    .option('--since <duration>', 'how far back: 15min, 24h, 7d', span, 86_400_000)
+    .option('--sql', 'instead, print the SQL that installs the trigger, for the owner of the table')
+    .option('--drop-sql', 'instead, print the SQL that takes it away');
   addCommand(program, 'recover', {
     description: 'show the gaps that halt the worker; with --accept-gap let it go on without what is missing',
     registration,

@@ -9,6 +9,7 @@ import { lettersLost, removeState } from '../state/remove.ts';
 import { connectionOf } from '../worker.ts';
 import { type CommandContext, ExitCode, loadFor } from './context.ts';
 import { count, type Output } from './output.ts';
+import { teardownWriters } from './teardown-writers.ts';
 import { withStatePool } from './with-state.ts';
 
 export interface TeardownOptions {
@@ -18,7 +19,7 @@ export interface TeardownOptions {
   readonly discardParked: boolean;
 }
 
-interface Step {
+export interface Step {
   readonly what: string;
   readonly outcome: 'dropped' | 'absent' | 'left';
   /** Why it was left, or what mends it. */
@@ -50,6 +51,7 @@ export async function teardown(options: TeardownOptions, context: CommandContext
       };
       done(await teardownSlot(client, { slot, config }));
       done(await teardownPublication(client, config));
+      for (const step of await teardownWriters(client, config)) done(step);
       done(await teardownState(config, pool));
       const isLeft = steps.some(({ outcome }) => outcome === 'left');
       if (output.json) output.value({ steps, complete: !isLeft });

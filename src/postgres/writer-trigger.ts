@@ -79,9 +79,10 @@ export async function writerTriggers(
       `select c.oid::int8::float8 as oid, n.nspname::text as schema, c.relname::text as name, t.tgenabled in ('O', 'A') as enabled
        from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
        join pg_proc p on p.oid = t.tgfoid join pg_namespace pn on pn.oid = p.pronamespace
-       where p.proname = '${FUNCTION}' and pn.nspname = $1 and t.tgname = $2 and not t.tgisinternal and t.tgparentid = 0
+       where p.proname = '${FUNCTION}' and pn.nspname = $1 and t.tgargs = convert_to($2, 'UTF8') || '\\x00'::bytea
+         and not t.tgisinternal
        order by 2, 3`,
-      [schema, triggerName(connector)],
+      [schema, writerPrefix(connector)],
     );
     return rows;
   } catch (error) {
