@@ -17,6 +17,7 @@ import { loadTransforms } from './mapping/transform.ts';
 import type { ConnectionSettings } from './postgres/connection.ts';
 import { readState } from './state/state.ts';
 import { StatusBoard } from './status-board.ts';
+import { openHistory } from './worker-history.ts';
 import { openWayBack, type WayBack } from './worker-reverse.ts';
 
 export interface WorkerOptions {
@@ -65,7 +66,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     parts.defer(() => publisher.close());
     const connection = connectionOf(config);
     wayBack = await openWayBack({ config, connection, bus, log });
-    const companions = wayBack === undefined ? [] : [wayBack.companion];
+    const history = openHistory({ config, status: () => board.status(), log });
+    const companions = wayBack === undefined ? [history] : [history, wayBack.companion];
     // Nothing is connected by it: what is wrong with a URL is told now.
     await openPools(config, { connection, log })[Symbol.asyncDispose]();
     const files = {

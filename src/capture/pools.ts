@@ -14,13 +14,15 @@ export interface Pools extends AsyncDisposable {
   readonly backfillPool: pg.Pool;
 }
 
+/** Of each pool; in one of the state's, requests are listened for. */
+const CONNECTIONS = 5;
 /** The goodbye of idle connections: a dead one would never answer it. */
 const CLOSE_WAIT_MS = 1_000;
 
 /** Connects with the first query. Throws `config` where a URL can not be read. */
 export function openPools(config: Config, options: { connection: ConnectionSettings; log: Logger }): Pools {
   const { connection, log } = options;
-  const open = (settings: ConnectionSettings): pg.Pool => createPool(settings, { max: 4, log });
+  const open = (settings: ConnectionSettings): pg.Pool => createPool(settings, { max: CONNECTIONS, log });
   const pool = open(connection);
   const backfillPool = open(connection);
   const statePool = config.state.url === undefined ? pool : open({ ...connection, url: config.state.url });

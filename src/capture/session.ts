@@ -24,6 +24,7 @@ import { mappingFindings, refuseBrokenMapping } from './mapping-findings.ts';
 import { Parking } from './parking.ts';
 import { runPipeline, type StreamProgress } from './pipeline.ts';
 import { prepareCapture, type PrepareOptions, type Prepared } from './prepare.ts';
+import { RequestBell } from './request-bell.ts';
 import { reselect } from './reselect.ts';
 import { Routes } from './routes.ts';
 import { StreamTypes } from './stream-types.ts';
@@ -228,6 +229,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
     ownWrites,
     traffic,
     lag,
+    requestBell: new RequestBell({ pool: options.statePool, connector: config.name, log }),
     watches: new Map(),
     shapes: new Map(),
     prepareRelation: (relation) => types.prepare(relation, intake.signal),

@@ -12,6 +12,7 @@ import { within } from '../flow/within.ts';
 import type { ReplicationStream } from '../postgres/replication-stream.ts';
 import { identifyServer, type Server } from '../postgres/server.ts';
 import { type ObservedSlot, observeSlot } from '../postgres/slot.ts';
+import type { WorkerRequest } from '../state/requests.ts';
 import type { State } from '../state/state.ts';
 import type { Marks } from './marks.ts';
 import type { TableWatch } from './backfill/watch.ts';
@@ -26,6 +27,7 @@ import type { MapperFactory } from './mappers.ts';
 import type { Parking } from './parking.ts';
 import type { StreamProgress } from './pipeline.ts';
 import { inspectCapture, type PrepareOptions } from './prepare.ts';
+import type { RequestBell } from './request-bell.ts';
 import { serveRequest } from './requests.ts';
 import type { Routes } from './routes.ts';
 import type { Shape } from './table-shape.ts';
@@ -58,6 +60,8 @@ export interface LiveSession {
   readonly shapes: Map<number, Shape>;
   /** The catalog facts that a relation's types need. */
   readonly prepareRelation: (relation: Relation) => Promise<void>;
+  /** Rings when there is a request, and when one was served. */
+  readonly requestBell: RequestBell;
   readonly findings: readonly Finding[];
   /** What else this session does. */
   readonly companions: readonly Companion[];
@@ -80,6 +84,12 @@ export interface UpkeepIntervals {
 
 export const UPKEEP: UpkeepIntervals = { observeMs: 5_000, inspectMs: 60_000, requestsMs: 1_000 };
 
+/** Between two looks for requests while they ring. */
+const QUIET_LOOK_MS = 15_000;
+
+/** One look at dead letters of so many, while nothing moves. */
+const QUIET_LOOKS = 6;
+
 /** How long tasks may take to end once one of them has ended the session. */
 const TASKS_END_MS = 2_000;
 
@@ -94,29 +104,19 @@ export interface UpkeepOptions {
 /** What is done beside the stream while it runs. Resolves when `signal` aborts; rejects with what must end the session. */
 export async function runUpkeep(session: LiveSession, options: UpkeepOptions): Promise<void> {
   const { preparing, publisher, intervals, signal, log } = options;
-  const { config, state } = session;
+  const { config } = session;
   const heartbeat = new Heartbeat(session);
   const failed = new AbortController();
   const lost = Promise.withResolvers<never>();
   const ends = AbortSignal.any([signal, failed.signal]);
+  const requests = requestLoop(session, intervals, (request) => serveRequest(request, { session, signal: ends, log }));
   const tasks = [
     every(intervals.observeMs, observer(session), { signal: ends, log }),
     every(intervals.inspectMs, () => inspect(session, { preparing, lost: lost.reject }), { signal: ends, log }),
     every(intervals.inspectMs, () => lookAtBus(session, { publisher, signal: ends }), { signal: ends, log }),
     every(config.legacy.heartbeat, () => heartbeat.beat(ends), { signal: ends, log }),
-    every(
-      intervals.requestsMs,
-      async () => {
-        for (
-          let request = await state.requests.claimNext();
-          request !== undefined;
-          request = await state.requests.claimNext()
-        ) {
-          await serveRequest(request, { session, signal: ends, log });
-        }
-      },
-      { signal: ends, log },
-    ),
+    session.requestBell.listen(ends),
+    every(requests.wait, requests.look, { signal: ends, log }),
   ];
   try {
     await Promise.race([Promise.all(tasks), lost.promise]);
@@ -129,7 +129,7 @@ export async function runUpkeep(session: LiveSession, options: UpkeepOptions): P
 
 /** Runs the task now and then. What passes by itself is tried again the next time: the stream notices a lost server on its own. */
 async function every(
-  intervalMs: number,
+  interval: number | ((signal: AbortSignal) => Promise<unknown>),
   task: () => Promise<unknown>,
   { signal, log }: { signal: AbortSignal; log: Logger },
 ): Promise<void> {
@@ -143,20 +143,52 @@ async function every(
       log.info({ kind: failure.kind, code: failure.code }, failure.message);
     }
     try {
-      await sleep(intervalMs, signal);
+      await (typeof interval === 'number' ? sleep(interval, signal) : interval(signal));
     } catch {
       return;
     }
   }
 }
 
+/** Looks for requests when one rings, or every second where nobody could hear that. */
+function requestLoop(
+  { state, requestBell }: LiveSession,
+  { requestsMs }: UpkeepIntervals,
+  serve: (request: WorkerRequest) => Promise<void>,
+): { readonly look: () => Promise<void>; readonly wait: (signal: AbortSignal) => Promise<void> } {
+  const listener = requestBell.bell.listener();
+  let hasRung = true;
+  return {
+    look: async () => {
+      for (
+        let request = await state.requests.claimNext();
+        request !== undefined;
+        request = await state.requests.claimNext()
+      ) {
+        if (!hasRung && !listener.hears()) requestBell.missed();
+        await serve(request);
+        // Others look after what it changed.
+        requestBell.bell.ring();
+      }
+    },
+    wait: async (signal) => {
+      hasRung = await listener.waits(requestBell.isHeard ? QUIET_LOOK_MS : requestsMs, signal);
+    },
+  };
+}
+
 function observer(session: LiveSession): () => Promise<void> {
   const { config, pool, state, ledger, progress } = session;
+  const requests = session.requestBell.bell.listener();
   let remembered = progress.changes;
+  let quiet = 0;
   return async () => {
     const observed = await observeSlot(pool, slotName(config));
     if (observed !== undefined) session.slot = { observed, observedAt: new Date().toISOString() };
-    session.deadLetters = await state.deadLetters.counts();
+    const { queued, inFlight } = session.dispatcher.status;
+    const moved = progress.changes !== remembered || queued + inFlight > 0 || requests.hears();
+    // Nobody else sets letters aside, or takes them out again.
+    if (moved || ++quiet % QUIET_LOOKS === 0) session.deadLetters = await state.deadLetters.counts();
     // Only user data is worth a write of ours, or an idle database would be kept moving by the book-keeping of its own idleness.
     if (progress.changes === remembered) return;
     remembered = progress.changes;

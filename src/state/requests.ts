@@ -36,7 +36,12 @@ export interface RequestStore {
   await(id: number, wait: { readonly timeoutMs: number; readonly signal: AbortSignal }): Promise<RequestOutcome>;
 }
 
-/** The worker looks once a second; this adds little to it. */
+/** Where a new request is notified of. Its payload says nothing. */
+export function requestChannel(connector: string): string {
+  return `banyan.${connector}.request`;
+}
+
+/** The worker hears of it at once, or looks once a second; this adds little to it. */
 const POLL_MS = 200;
 
 export const INTERRUPTED = 'the worker stopped before it was done; ask again';
@@ -55,12 +60,16 @@ export function requestStore(scope: StateScope): RequestStore {
     async insert(request) {
       const [row] = await queryState<{ id: string }>(
         scope,
-        'insert into {request} (connector, command, arguments, requested_by) values ($1, $2, $3, $4) returning id',
+        `with added as (
+           insert into {request} (connector, command, arguments, requested_by) values ($1, $2, $3, $4) returning id
+         )
+         select id, pg_notify($5, '') from added`,
         [
           scope.connector,
           request.command,
           scope.storableJson(JSON.stringify(request.arguments)),
           scope.storableText(request.requestedBy),
+          requestChannel(scope.connector),
         ],
       );
       return Number(row?.id);

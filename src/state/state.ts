@@ -5,6 +5,7 @@ import { type BackfillStore, backfillStore } from './backfills.ts';
 import { type ConflictStore, conflictStore } from './conflicts.ts';
 import { type DeadLetterStore, deadLetterStore } from './dead-letters.ts';
 import { type GapStore, gapStore } from './gaps.ts';
+import { type HealthStore, healthStore } from './health-history.ts';
 import { type HeldTableStore, heldTableStore } from './held-tables.ts';
 import { type InboxStore, inboxStore } from './inbox.ts';
 import { type LegacyChangeStore, legacyChangeStore } from './legacy-changes.ts';
@@ -38,6 +39,7 @@ export interface State {
   readonly stages: TableStageStore;
   readonly legacyChanges: LegacyChangeStore;
   readonly traffic: TrafficStore;
+  readonly health: HealthStore;
 }
 
 export interface StateOptions {
@@ -79,6 +81,7 @@ async function stores(options: StateOptions): Promise<State> {
     stages: tableStageStore(scope),
     legacyChanges: legacyChangeStore(scope),
     traffic: trafficStore(scope),
+    health: healthStore(scope),
   };
 }
 

@@ -73,6 +73,7 @@ describe('the schema', () => {
       { number: 1, name: '0001-tables', breaking: false },
       { number: 2, name: '0002-backfill', breaking: false },
       { number: 3, name: '0003-reverse', breaking: false },
+      { number: 4, name: '0004-progress', breaking: false },
     ]);
   });
 

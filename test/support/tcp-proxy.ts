@@ -16,8 +16,11 @@ export interface TcpProxy extends AsyncDisposable {
   close(): Promise<void>;
 }
 
+/** Sees what one connection sends to the server, chunk by chunk. */
+export type Tap = () => (sent: Buffer) => void;
+
 /** A TCP relay on 127.0.0.1 in front of a server, to take its network away. */
-export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
+export async function startTcpProxy(targetPort: number, tap?: Tap): Promise<TcpProxy> {
   let target = targetPort;
   let frozen = false;
   const pairs = new Set<{ near: Socket; far: Socket }>();
@@ -25,6 +28,8 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
     const far = connect(target, '127.0.0.1');
     const pair = { near, far };
     pairs.add(pair);
+    const sees = tap?.();
+    if (sees !== undefined) near.on('data', sees);
     const end = () => {
       pairs.delete(pair);
       near.destroy();

@@ -14,6 +14,8 @@ import { lagReason } from './throttle.ts';
 /** Tables at a time: more would only wait for the same bus. */
 const TABLES_AT_ONCE = 2;
 const LOOK_MS = 1_000;
+/** While no run is open. */
+const QUIET_LOOK_MS = 15_000;
 const RETRY_MS = 5_000;
 /** Transactions of a table; above that the server is asked which of them everybody sees. */
 const MAX_REMEMBERED = 10_000;
@@ -49,7 +51,9 @@ export async function runBackfills(options: BackfillOptions): Promise<void> {
     if (failure.reaction !== 'retry') throw failure;
     log.info({ kind: failure.kind, code: failure.code }, failure.message);
   };
+  const requests = session.requestBell.bell.listener();
   let again = true;
+  let isQuiet = false;
   const look = async (): Promise<void> => {
     if (performance.now() >= partitionsAtMs) {
       partitionsAtMs = performance.now() + options.inspectMs;
@@ -59,6 +63,7 @@ export async function runBackfills(options: BackfillOptions): Promise<void> {
     const latest = await session.state.backfills.latest();
     session.backfills = meter.look(latest, performance.now());
     const modes = modesOf(latest);
+    isQuiet = modes.size === 0;
     for (const [id, { stop, mode }] of active) if (modes.get(id)?.mode !== mode) stop.abort();
     for (const [id, { run, mode }] of modes) {
       if (active.has(id)) continue;
@@ -82,7 +87,10 @@ export async function runBackfills(options: BackfillOptions): Promise<void> {
     await askForConfigured(session).catch(tolerate);
     while (!signal.aborted) {
       await look().catch(tolerate);
-      await Promise.race([sleep(LOOK_MS, signal), failed.promise]);
+      // Where there is nothing to do, only a request or a new partition makes something.
+      const quietMs = Math.min(QUIET_LOOK_MS, partitionsAtMs - performance.now());
+      const waitMs = isQuiet && active.size === 0 ? Math.max(LOOK_MS, quietMs) : LOOK_MS;
+      await Promise.race([requests.waits(waitMs, signal), failed.promise]);
     }
   } catch (error) {
     if (!signal.aborted) throw error;

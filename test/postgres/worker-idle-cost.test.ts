@@ -1,0 +1,71 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { UPKEEP } from '../../src/capture/upkeep.ts';
+import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
+import { tapQueries } from '../support/query-tap.ts';
+import { startTcpProxy } from '../support/tcp-proxy.ts';
+import { makeBed } from '../support/worker-harness.ts';
+
+const TABLES = Array.from({ length: 50 }, (_, number) => `table_${number}`);
+/** More than a minute, so that what is done once a minute is in it. */
+const WATCHED_MS = 75_000;
+
+let server: EmbeddedPostgres;
+
+beforeAll(async () => {
+  // A server that writes nothing of its own while it is watched.
+  server = await EmbeddedPostgres.start({ settings: { autovacuum: 'off', checkpoint_timeout: '1h' } });
+});
+
+afterAll(async () => {
+  await server?.stop();
+});
+
+test('with fifty tables and no traffic a worker asks less than once a second, writes no WAL, and still answers at once', async () => {
+  await using bed = await makeBed(server, {
+    name: 'idle_cost',
+    setup: TABLES.map((table) => `create table ${table} (id integer primary key);`).join('\n'),
+    queues: true,
+  });
+  const queries = tapQueries();
+  await using proxy = await startTcpProxy(Number(new URL(bed.url).port), queries.tap);
+  const apply = TABLES.map((table) => ({
+    match: { source: ['shop'], 'detail-type': [table] },
+    table: `public.${table}`,
+    operation: 'insert',
+    key: { id: 'detail.id' },
+  }));
+  const worker = await bed.start(
+    {
+      capture: TABLES.map((table) => ({ table: `public.${table}`, observe: 'writers' })),
+      legacy: { url: proxy.through(bed.url) },
+      reverse: { apply },
+    },
+    { intervals: UPKEEP },
+  );
+  await worker.until('reverse sync runs', ({ reverse }) => reverse?.state === 'running');
+  await bed.sql('insert into table_0 values (1)');
+  await bed.confirmed();
+  // The last position and the first heartbeats are still to be written.
+  await pause(15_000);
+  queries.take();
+  const walEnd = async () =>
+    (await bed.sql<{ lsn: string }>('select pg_current_wal_insert_lsn()::text as lsn'))[0]?.lsn;
+  const before = await walEnd();
+  await pause(WATCHED_MS);
+  const asked = queries.take();
+  const [moved] = await bed.sql<{ bytes: string }>(
+    `select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '${before}') as bytes`,
+  );
+  const counts = Map.groupBy(asked, (text) => text.slice(0, 110));
+  const listed = [...counts].map(([text, each]) => `${each.length} ${text}`).toSorted();
+  expect(asked.length < WATCHED_MS / 1_000 ? [] : listed).toEqual([]);
+  // It is seen at all.
+  expect(asked.length).toBeGreaterThan(5);
+  // The server itself notes running transactions now and then.
+  expect(Number(moved?.bytes)).toBeLessThan(1_000);
+
+  const began = performance.now();
+  await bed.ask('discard', { ids: [1] });
+  expect(performance.now() - began).toBeLessThan(1_000);
+}, 180_000);
