@@ -55,12 +55,16 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     caughtUp: () => session.caughtUp(stop),
     horizonMs: reverse.horizon,
   };
+  let said: ReadonlySet<string> = new Set();
   const compile = async (): Promise<ReverseMapper> => {
     const { entries, findings } = await compiled(options);
-    for (const { code, message, path, remedy, severity } of findings) {
-      if (severity === 'error')
+    const errors = findings.filter(({ severity }) => severity === 'error');
+    for (const { code, message, path, remedy } of errors) {
+      // While a table is held this is asked again and again.
+      if (!said.has(message))
         log.error({ code, path, remedy }, `an entry of reverse.apply can not be used: ${message}`);
     }
+    said = new Set(errors.map(({ message }) => message));
     return reverseMapper(entries);
   };
   let mapper = await compile();

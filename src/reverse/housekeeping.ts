@@ -7,6 +7,7 @@ import type { RunningSync } from './sync.ts';
 /** What waits for something to come. */
 const ROUND_MS = 1_000;
 const COUNT_MS = 5_000;
+const HELD_MS = 10_000;
 const MINUTE_MS = 60_000;
 /** Rows of the inbox forgotten in a statement, and statements in a minute: a day's worth may not lock the table for long. */
 const PURGE_ROWS = 1_000;
@@ -23,7 +24,7 @@ export interface HousekeepingOptions {
 /** What is done beside the queue, now and then. Resolves when it is stopped; what fails is tried the next time. */
 export async function keepHouse(running: RunningSync, options: HousekeepingOptions): Promise<void> {
   const { state, horizonMs, stop, log } = options;
-  const every = async (intervalMs: number, task: () => Promise<unknown>): Promise<void> => {
+  const every = async (intervalMs: number, task: () => unknown): Promise<void> => {
     for (;;) {
       try {
         await sleep(intervalMs, stop);
@@ -40,11 +41,11 @@ export async function keepHouse(running: RunningSync, options: HousekeepingOptio
     }
   };
   await Promise.all([
-    every(ROUND_MS, () => running.letters.round()),
+    every(ROUND_MS, () => running.waiting.round()),
     every(COUNT_MS, async () => {
       running.counts = await state.reverseLetters.counts();
     }),
-    every(MINUTE_MS, () => running.letters.retryHeld()),
+    every(HELD_MS, () => running.letters.retryHeld()),
     every(MINUTE_MS, () => purgeInbox(state.inbox, { horizonMs, stop })),
   ]);
 }

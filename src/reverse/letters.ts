@@ -1,6 +1,6 @@
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import { heldGroup } from '../state/dead-letters.ts';
-import type { ExpiredLetter, ReverseLetter } from '../state/reverse-letters.ts';
+import type { ReverseLetter } from '../state/reverse-letters.ts';
 import type { Intent } from './intent.ts';
 import { LetterAttempts, type LetterAttemptsOptions } from './letter-attempts.ts';
 import type { ReversePipeline } from './pipeline.ts';
@@ -28,65 +28,39 @@ export interface LettersOptions extends LetterAttemptsOptions {
   readonly pipeline: Pick<ReversePipeline, 'alone' | 'submit'>;
   /** Compiles the targets against the catalog as it is now. Throws where that can not be done. */
   readonly reload: () => Promise<void>;
-  /** The row of an event has not come within its time. */
-  readonly onRowMissing: (intent: Intent) => Promise<void>;
 }
 
 const PAGE = { rows: 50, bytes: 4_000_000 };
 /** Groups redriven at a time. */
 const CONCURRENCY = 8;
-/** Lanes whose waiting letters are tried in one round, and letters that may expire in it. */
-const LANES_PER_ROUND = 100;
-const EXPIRED_PER_ROUND = 100;
-
-/** Tries again what was set aside: what waits for something to come, by itself; what waits for a person, when one asks. */
+/** Tries again what was set aside: what waits for a person, when one asks; what is held with its table, by itself too. */
 export class ReverseLetters {
   readonly #options: LettersOptions;
   readonly #attempts: LetterAttempts;
+  /** Held tables that are being tried by themselves. */
   readonly #retrying = new Set<string>();
-  #roundBegins = 0;
 
   constructor(options: LettersOptions) {
     this.#options = options;
     this.#attempts = new LetterAttempts(options);
   }
 
-  /** To be called every second: ends what has waited too long, and tries the rest. */
-  async round(): Promise<void> {
-    const { parking } = this.#options;
-    if (parking.waitingLanes.size === 0) return;
-    for (const letter of await parking.store.expire(EXPIRED_PER_ROUND)) await this.#expired(letter);
-    const lanes = [...parking.waitingLanes].filter((lane) => !parking.isDead(lane));
-    const begin = this.#roundBegins >= lanes.length ? 0 : this.#roundBegins;
-    this.#roundBegins = begin + LANES_PER_ROUND;
-    await Promise.all(lanes.slice(begin, begin + LANES_PER_ROUND).map((lane) => this.retryWaiting(lane)));
+  /** To be called now and then: a held table may have been mended. Waits for none of them. */
+  retryHeld(): void {
+    for (const table of this.#options.parking.heldTables) void this.#retryTable(table);
   }
 
-  /** Tries what of the lane waits for something to come. Never rejects. */
-  async retryWaiting(lane: string): Promise<void> {
-    const { parking, pipeline, log } = this.#options;
-    if (this.#retrying.has(lane) || parking.isDead(lane)) return;
-    this.#retrying.add(lane);
+  async #retryTable(table: string): Promise<void> {
+    if (this.#retrying.has(table)) return;
+    this.#retrying.add(table);
     try {
-      await pipeline.alone({ lane }, async () => {
-        for (const letter of await parking.store.next(lane, { ...PAGE, waitingOnly: true })) {
-          // Not before something that waits for a person.
-          if (parking.isDead(lane)) return;
-          await this.#attempts.try(letter, { byOperator: false });
-        }
-        await parking.reconcile(lane);
-      });
+      await this.#redriveTable(table, emptyReport());
     } catch (error) {
-      const { kind, code, message } = toBanyanError(error, 'trying waiting events again');
-      log.debug({ kind, code }, message);
+      const { kind, code, message } = toBanyanError(error, 'trying the events of a held table again');
+      this.#options.log.info({ table, kind, code }, message);
     } finally {
-      this.#retrying.delete(lane);
+      this.#retrying.delete(table);
     }
-  }
-
-  /** To be called every minute: a held table may have been mended. */
-  async retryHeld(): Promise<void> {
-    for (const table of this.#options.parking.heldTables) await this.#redriveTable(table, emptyReport());
   }
 
   /** Applies letters again, in order within their group, read anew by today's configuration. */
@@ -238,19 +212,6 @@ export class ReverseLetters {
   /** What the letter's event asks of its row today. Throws where it can not be read. */
   intentOf(letter: ReverseLetter): Intent | undefined {
     return this.#attempts.intentOf(letter);
-  }
-
-  async #expired(letter: ExpiredLetter): Promise<void> {
-    const { parking, onRowMissing, log } = this.#options;
-    const { id, table, kind, group } = letter;
-    if (group !== undefined) parking.expired(group);
-    log.warn(
-      { letter: id, table, kind },
-      'what a parked event waits for has not come in time: it waits for a person now',
-    );
-    if (kind !== 'row-missing') return;
-    const intent = this.#attempts.intentOf(letter);
-    if (intent !== undefined) await onRowMissing(intent);
   }
 }
 

@@ -113,6 +113,11 @@ export class ReversePipeline {
     return untilAborted(this.#work.alone(place, run), this.#options.stop);
   }
 
+  /** Whether an event of the lane has failed and is tried until it passes: `alone` would wait for that. */
+  isFailing(lane: string): boolean {
+    return this.#work.isFailing(lane);
+  }
+
   /** Whether work on it has begun, and goes on. */
   hasBegun(delivery: Delivery): boolean {
     return this.#begun.has(delivery);
@@ -267,7 +272,7 @@ export class ReversePipeline {
     this.#trouble(about).met(error, job.attempts);
     const waitMs = Math.max(error.reaction === 'retry' ? 0 : 1_000, backoffMs(job.attempts, RETRY));
     job.attempts += 1;
-    setTimeout(() => this.#work.again(job), waitMs).unref();
+    this.#work.later(job, waitMs);
   }
 
   #trouble(about: string): Trouble {

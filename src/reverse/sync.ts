@@ -20,6 +20,7 @@ import { ReverseParking } from './parking.ts';
 import { ReversePipeline } from './pipeline.ts';
 import { noReverseProgress, type ReverseProgress } from './progress.ts';
 import { answerRequest } from './requests.ts';
+import { WaitingLetters } from './waiting-letters.ts';
 
 /** What the session that holds the slot says of the stream. */
 export interface ReverseSession {
@@ -44,6 +45,7 @@ export interface RunningSync {
   readonly pipeline: ReversePipeline;
   readonly parking: ReverseParking;
   readonly letters: ReverseLetters;
+  readonly waiting: WaitingLetters;
   readonly engine: Engine;
   readonly conflicts: ConflictStore;
   /** What `dead_letter` holds, as it was looked at last. */
@@ -185,13 +187,16 @@ export class ReverseSync {
       log,
     });
     const { reload, onRowMissing } = engine;
-    const letters = new ReverseLetters({ parking, pipeline, read, apply, reload, onRowMissing, progress, log });
-    pipeline.onSuccess = (lane) => void letters.retryWaiting(lane);
+    const parked = { parking, pipeline, read, apply, progress, log };
+    const letters = new ReverseLetters({ ...parked, reload });
+    const waiting = new WaitingLetters({ ...parked, onRowMissing });
+    pipeline.onSuccess = (lane) => void waiting.retryWaiting(lane);
     const running: RunningSync = {
       consumer,
       pipeline,
       parking,
       letters,
+      waiting,
       engine,
       conflicts: state.conflicts,
       counts: await state.reverseLetters.counts(),

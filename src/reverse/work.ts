@@ -27,6 +27,8 @@ export class Work {
   readonly #lanes = new Lanes<Job>((job) => this.#becomesReady(job));
   readonly #onReady: () => void;
   #ready: Job[] = [];
+  /** Lanes whose first event has failed, and is tried until it passes. */
+  readonly #failing = new Set<string>();
 
   constructor(onReady: () => void) {
     this.#onReady = onReady;
@@ -90,7 +92,19 @@ export class Work {
   }
 
   settle(job: Job): void {
+    if (job.kind === 'event') this.#failing.delete(job.intent.lane);
     this.#lanes.settle(job);
+  }
+
+  /** Whether an event of the lane is tried again and again: whatever else is added to the lane has to wait for that. */
+  isFailing(lane: string): boolean {
+    return this.#failing.has(lane);
+  }
+
+  /** The same job again, after a wait. */
+  later(job: EventJob, waitMs: number): void {
+    this.#failing.add(job.intent.lane);
+    setTimeout(() => this.again(job), waitMs).unref();
   }
 
   /** The same job again; its lane waits for it. */
