@@ -11,10 +11,11 @@ import { type CompiledReverse, compileReverse } from './compile.ts';
 import { conflictOf } from './conflict.ts';
 import { type RowForPeople, rowsForPeople } from './conflict-rows.ts';
 import { decodeEnvelope } from './envelope.ts';
-import type { Intent } from './intent.ts';
+import type { Intent, Target } from './intent.ts';
 import { type ReverseMapper, reverseMapper } from './mapper.ts';
 import type { ReverseParking } from './parking.ts';
 import type { Apply } from './pipeline.ts';
+import { grantStatements, missingRights, neededRights } from './privileges.ts';
 
 /** What events mean and how they are written, compiled against the catalog. */
 export interface Engine {
@@ -25,6 +26,8 @@ export interface Engine {
   readonly reload: () => Promise<void>;
   /** The row of an event has not come within its time: that is a conflict. */
   readonly onRowMissing: (intent: Intent) => Promise<void>;
+  /** The statements that give our role what it lacks to write events of the target. */
+  readonly missingGrants: (target: Target) => Promise<readonly string[]>;
 }
 
 export interface EngineOptions {
@@ -75,6 +78,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       mapper = await compile();
     },
     onRowMissing: (intent) => recordMissing(intent, { pool, conflicts: state.conflicts, show }),
+    missingGrants: (target) => missingGrants(target, pool),
   };
 }
 
@@ -99,5 +103,21 @@ async function recordMissing(
     isBroken = false;
   } finally {
     client.release(isBroken);
+  }
+}
+
+async function missingGrants(target: Target, pool: pg.Pool): Promise<readonly string[]> {
+  let client: pg.PoolClient | undefined;
+  let isBroken = true;
+  try {
+    client = await pool.connect();
+    const missing = await missingRights(client, await neededRights(client, [target]));
+    const { rows } = await client.query<{ role: string }>('select current_user::text as role');
+    isBroken = false;
+    return grantStatements(missing, rows[0]?.role ?? '');
+  } catch (error) {
+    throw toDatabaseError(error, 'looking which right is missing');
+  } finally {
+    client?.release(isBroken);
   }
 }

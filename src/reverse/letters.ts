@@ -2,7 +2,7 @@ import { BanyanError, toBanyanError } from '../core/errors.ts';
 import { heldGroup } from '../state/dead-letters.ts';
 import type { ReverseLetter } from '../state/reverse-letters.ts';
 import type { Intent } from './intent.ts';
-import { LetterAttempts, type LetterAttemptsOptions } from './letter-attempts.ts';
+import { type Attempt, LetterAttempts, type LetterAttemptsOptions } from './letter-attempts.ts';
 import type { ReversePipeline } from './pipeline.ts';
 
 export interface LetterSelection {
@@ -159,10 +159,10 @@ export class ReverseLetters {
       report.parked += 1;
       return undefined;
     }
-    const attempt = await this.#attempts.try(letter, { byOperator: false });
+    const attempt = await this.#attempt(letter, false);
     if ('error' in attempt) {
       const { error, status } = attempt;
-      if (error.reaction === 'hold') return error;
+      if (error.reaction === 'hold' || status === 'refused') return error;
       // Its own fault, not the table's: it holds its row, or, where nobody knows which that is, nothing.
       if (status === 'unreadable') await parking.store.move(letter.id, undefined);
       report.parked += 1;
@@ -202,11 +202,24 @@ export class ReverseLetters {
 
   /** Tells the report what came of an attempt; returns why it still can not be applied. */
   async #try(letter: ReverseLetter, report: LetterReport, byOperator: boolean): Promise<BanyanError | undefined> {
-    const attempt = await this.#attempts.try(letter, { byOperator });
+    const attempt = await this.#attempt(letter, byOperator);
     if ('error' in attempt) return attempt.error;
     if (attempt.status === 'done') report.sent += 1;
     else report.withoutEvent += 1;
     return undefined;
+  }
+
+  /** refused: a right is missing. Nothing was done, and the letter is as it was. */
+  async #attempt(
+    letter: ReverseLetter,
+    byOperator: boolean,
+  ): Promise<Attempt | { readonly status: 'refused'; readonly error: BanyanError }> {
+    try {
+      return await this.#attempts.try(letter, { byOperator });
+    } catch (thrown) {
+      if (thrown instanceof BanyanError && thrown.reaction === 'wait') return { status: 'refused', error: thrown };
+      throw thrown;
+    }
   }
 
   /** What the letter's event asks of its row today. Throws where it can not be read. */

@@ -90,7 +90,7 @@ export class ReverseParking {
     return this.#markParked(intent, error);
   }
 
-  /** Sets an event aside for which there is no transaction. Durable when it resolves. */
+  /** Sets an event aside for which there is no transaction. Durable when it resolves. What waits for a person to grant something holds its table. */
   async parkAlone(intent: Intent, error: BanyanError): Promise<'settled' | 'waiting' | 'dead' | 'held'> {
     const letter = this.#letter(intent, { error, behind: false });
     return (await this.store.park([letter])) > 0 ? this.#markParked(intent, error) : 'settled';
@@ -165,9 +165,9 @@ export class ReverseParking {
   #markParked(intent: Intent, error: BanyanError): 'waiting' | 'dead' | 'held' {
     const { lane, target, eventId } = intent;
     const table = tableOf(target.table);
-    const { kind, code, message, remedy, reaction } = error;
+    const { kind, code, message, remedy } = error;
     const facts = { event: eventId.slice(0, LOGGED_ID_LENGTH), entry: target.entry, table, kind, code };
-    if (reaction === 'hold') {
+    if (holdsTable(error)) {
       this.#hold(table, { ...facts, remedy, why: message });
       return 'held';
     }
@@ -196,7 +196,7 @@ export class ReverseParking {
     const { target, lane, version, body } = intent;
     const table = tableOf(target.table);
     // Behind a dead lane also where the table is held: the lane's letters are one order.
-    const isHeld = error === undefined ? this.#held.has(table) && !this.#dead.has(lane) : error.reaction === 'hold';
+    const isHeld = error === undefined ? this.#held.has(table) && !this.#dead.has(lane) : holdsTable(error);
     return {
       eventId: letterId(intent),
       entry: target.entry,
@@ -217,6 +217,11 @@ export class ReverseParking {
     this.#arrivals = Math.max(this.#arrivals + 1, Date.now() * 1_000);
     return `${versionText(version)}-${String(this.#arrivals).padStart(17, '0')}`;
   }
+}
+
+/** Not the event is at fault, but what the table is, or what the role may do with it. */
+function holdsTable({ reaction }: BanyanError): boolean {
+  return reaction === 'hold' || reaction === 'wait';
 }
 
 export function letterId({ producer, eventId, target }: Intent): string {

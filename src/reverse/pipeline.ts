@@ -9,6 +9,7 @@ import type { Delivery } from './delivery.ts';
 import type { ApplyOutcome, Intent } from './intent.ts';
 import { type ReverseParking, tableOf } from './parking.ts';
 import { countOutcome, type ReverseProgress } from './progress.ts';
+import type { SetAside } from './set-aside.ts';
 import { Trouble } from './trouble.ts';
 import { type EventJob, type Task, Work } from './work.ts';
 
@@ -25,8 +26,7 @@ export interface PipelineOptions {
   readonly parking: ReverseParking;
   readonly progress: ReverseProgress;
   readonly concurrency: number;
-  /** What dead letters of no table are listed under. */
-  readonly place: string;
+  readonly setAside: SetAside;
   /** Nothing new is begun. */
   readonly stop: AbortSignal;
   readonly log: Logger;
@@ -38,6 +38,8 @@ const DATABASE = 'the legacy database';
 const RETRY = { baseMs: 50, maxMs: 15_000 };
 /** After so many deadlocks its events are applied one by one; after so many unknown failures an event is set aside. */
 const PATIENCE = 3;
+/** After so many refusals for want of a right, a second apart, its table is held. */
+const REFUSALS = 5;
 /** Somebody's lock, or a statement that took too long: one event of the transaction met it, and nobody knows which. The others need not meet it again. */
 const HELD_UP: ReadonlySet<string> = new Set(['55P03', '57014']);
 
@@ -171,16 +173,7 @@ export class ReversePipeline {
 
   async #parkBehind(jobs: readonly EventJob[]): Promise<void> {
     if (jobs.length === 0) return;
-    const { parking, progress } = this.#options;
-    try {
-      await parking.parkBehind(jobs.map(({ intent }) => intent));
-    } catch (error) {
-      for (const job of jobs)
-        this.#later(job, { error: toBanyanError(error, 'setting events aside'), about: DATABASE });
-      return;
-    }
-    progress.parked += jobs.length;
-    for (const job of jobs) this.#done(job);
+    await this.#asideOrLater(jobs, (setAside) => setAside.behind(jobs.map(({ intent }) => intent)));
   }
 
   async #apply(jobs: readonly EventJob[]): Promise<void> {
@@ -196,7 +189,7 @@ export class ReversePipeline {
     for (const [index, job] of jobs.entries()) {
       const outcome = outcomes[index];
       if (outcome === undefined) throw new TypeError('an event came back without an outcome');
-      if (outcome.status === 'failed') this.#failed(job, outcome.error);
+      if (outcome.status === 'failed') await this.#failed(job, outcome.error);
       else await this.#succeeded(job, outcome);
     }
   }
@@ -219,13 +212,23 @@ export class ReversePipeline {
   }
 
   /** Nothing of it is in the database, unless its letter. */
-  #failed(job: EventJob, error: BanyanError): void {
-    const { parking } = this.#options;
+  async #failed(job: EventJob, error: BanyanError): Promise<void> {
+    const { parking, setAside } = this.#options;
+    const { intent } = job;
+    if (error.reaction === 'wait') {
+      job.refusals += 1;
+      if (job.refusals >= REFUSALS || parking.isBehind(intent)) {
+        await this.#asideOrLater([job], () => setAside.withTable(intent, error));
+        // It is held now, which says the same, and nothing of it is tried here any more.
+        this.#troubles.delete(tableOf(intent.target.table));
+        return;
+      }
+    }
     if (error.reaction === 'retry' || error.reaction === 'wait') {
-      this.#later(job, { error, about: tableOf(job.intent.target.table) });
+      this.#later(job, { error, about: tableOf(intent.target.table) });
       return;
     }
-    this.#countParked(parking.parked(job.intent, error));
+    setAside.committed(intent, error);
     this.#done(job);
   }
 
@@ -238,7 +241,7 @@ export class ReversePipeline {
       // Refused at the commit it is the event's own fault; what we do not understand may still pass.
       const isItsFault = reaction === 'park' || reaction === 'hold';
       if (isItsFault || only.attempts >= PATIENCE) {
-        await this.#giveUp(only, error);
+        await this.#asideOrLater([only], (setAside) => setAside.alone(only.intent, error));
         return;
       }
     }
@@ -250,21 +253,16 @@ export class ReversePipeline {
     }
   }
 
-  /** Only its own lane shall wait for a person. */
-  async #giveUp(job: EventJob, error: BanyanError): Promise<void> {
+  /** Done when it is durable. */
+  async #asideOrLater(jobs: readonly EventJob[], put: (setAside: SetAside) => Promise<void>): Promise<void> {
     try {
-      this.#countParked(await this.#options.parking.parkAlone(job.intent, error));
+      await put(this.#options.setAside);
     } catch (thrown) {
-      this.#later(job, { error: toBanyanError(thrown, 'setting an event aside'), about: DATABASE });
+      const error = toBanyanError(thrown, 'setting events aside');
+      for (const job of jobs) this.#later(job, { error, about: DATABASE });
       return;
     }
-    this.#done(job);
-  }
-
-  #countParked(how: 'settled' | 'waiting' | 'dead' | 'held'): void {
-    const { progress } = this.#options;
-    if (how === 'waiting') progress.waited += 1;
-    else if (how !== 'settled') progress.parked += 1;
+    for (const job of jobs) this.#done(job);
   }
 
   #later(job: EventJob, { error, about }: { error: BanyanError; about: string }): void {
@@ -292,10 +290,9 @@ export class ReversePipeline {
     { error, consumer }: { error: BanyanError; consumer: Pick<Consumer, 'done'> },
     attempt = 0,
   ): Promise<void> {
-    const { parking, progress, place } = this.#options;
+    const { setAside } = this.#options;
     try {
-      await parking.parkMessage(delivery.message, { error, place });
-      progress.parked += 1;
+      await setAside.message(delivery.message, error);
       this.#troubles.get(DATABASE)?.over();
       consumer.done(delivery);
     } catch (thrown) {

@@ -20,6 +20,7 @@ import { ReverseParking } from './parking.ts';
 import { ReversePipeline } from './pipeline.ts';
 import { noReverseProgress, type ReverseProgress } from './progress.ts';
 import { answerRequest } from './requests.ts';
+import { SetAside } from './set-aside.ts';
 import { WaitingLetters } from './waiting-letters.ts';
 
 /** What the session that holds the slot says of the stream. */
@@ -167,15 +168,15 @@ export class ReverseSync {
     parts.defer(() => queue.close());
 
     const place = `queue:${new URL(reverse.queue).pathname.split('/').at(-1) ?? ''}`;
-    const { apply, read } = engine;
+    const { apply, read, missingGrants } = engine;
     const progress = this.#progress;
     const pipeline = new ReversePipeline({
       read,
       apply,
       parking,
       progress,
+      setAside: new SetAside({ parking, progress, place, missingGrants }),
       concurrency: reverse.concurrency,
-      place,
       stop,
       log,
     });

@@ -10,6 +10,8 @@ export interface EventJob extends LaneItem {
   readonly onDone: () => void;
   /** Failed attempts so far, in a row. */
   attempts: number;
+  /** How often of these a right was missing. */
+  refusals: number;
   /** Not together with others: they may be the ones that fail, or the ones that it makes fail. */
   isAlone: boolean;
 }
@@ -44,6 +46,7 @@ export class Work {
       intent,
       onDone,
       attempts: 0,
+      refusals: 0,
       isAlone: false,
       lane: intent.lane,
       previousLane: undefined,
