@@ -1,8 +1,10 @@
 import { noProgress, type StreamProgress } from './capture/pipeline.ts';
 import type { LiveSession } from './capture/upkeep.ts';
+import type { SeenSlot } from './capture/wal-guard.ts';
 import { type Config, slotName } from './config/schema.ts';
 import type { BanyanError } from './core/errors.ts';
 import { formatLsn } from './core/lsn.ts';
+import type { WalReport } from './core/progress.ts';
 import type { LoopStatus, Problem, ReverseStatus, TableStatus, WorkerState, WorkerStatus } from './core/status.ts';
 import { version } from './version.ts';
 
@@ -11,11 +13,18 @@ const CAUGHT_UP_SECONDS = 5;
 
 type BusCounters = Pick<WorkerStatus['bus'], 'accepted' | 'retried' | 'throttled' | 'requests'>;
 
+/** What the slot holds, also while no session streams. */
+interface WalSeen {
+  readonly seen: SeenSlot | undefined;
+  readonly report: WalReport;
+}
+
 /** What the worker says of itself. Counters go on over reconnects: each session counts for itself, and is added when it ends. */
 export class StatusBoard {
   readonly progress: StreamProgress = noProgress();
   readonly #config: Config;
   readonly #reverse: () => ReverseStatus | undefined;
+  readonly #wal: () => WalSeen | undefined;
   readonly #startedAt = new Date().toISOString();
   #state: Exclude<WorkerState, 'catching-up'> = 'starting';
   #problem: Problem | undefined;
@@ -28,9 +37,18 @@ export class StatusBoard {
     tables: new Map(),
   };
 
-  constructor(config: Config, reverse: () => ReverseStatus | undefined) {
+  constructor(
+    config: Config,
+    parts: { readonly reverse: () => ReverseStatus | undefined; readonly wal: () => WalSeen | undefined },
+  ) {
     this.#config = config;
-    this.#reverse = reverse;
+    this.#reverse = parts.reverse;
+    this.#wal = parts.wal;
+  }
+
+  /** The session that streams now. */
+  get session(): LiveSession | undefined {
+    return this.#session;
   }
 
   streams(session: LiveSession): void {
@@ -133,7 +151,8 @@ export class StatusBoard {
   }
 
   #slot(): WorkerStatus['slot'] {
-    const seen = this.#session?.slot;
+    const wal = this.#wal();
+    const seen = wal?.seen;
     const { observed } = seen ?? {};
     return {
       name: slotName(this.#config),
@@ -143,6 +162,8 @@ export class StatusBoard {
       heldBytes: observed?.heldBytes,
       lagBytes: observed?.lagBytes,
       budgetBytes: this.#config.legacy.walBudget,
+      growthPerSecond: wal?.report.growthPerSecond,
+      exhaustedInSeconds: wal?.report.exhaustedInSeconds,
       observedAt: seen?.observedAt,
     };
   }

@@ -4,6 +4,7 @@ import type { Publisher } from './bus/publisher.ts';
 import { openPools } from './capture/pools.ts';
 import { runSession } from './capture/session.ts';
 import { UPKEEP, type UpkeepIntervals } from './capture/upkeep.ts';
+import { WalGuard } from './capture/wal-guard.ts';
 import type { LoadedConfig } from './config/load.ts';
 import { type Config, slotName } from './config/schema.ts';
 import { type BanyanError, toBanyanError } from './core/errors.ts';
@@ -53,7 +54,18 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const parts = new AsyncDisposableStack();
   let wayBack: WayBack | undefined;
   try {
-    const board = new StatusBoard(config, () => wayBack?.sync.status);
+    const stop = new AbortController();
+    const intervals = { ...UPKEEP, ...options.intervals };
+    const connection = connectionOf(config);
+    const guard = new WalGuard({
+      config,
+      connection,
+      session: () => board.session,
+      intervalMs: intervals.observeMs,
+      signal: stop.signal,
+      log,
+    });
+    const board: StatusBoard = new StatusBoard(config, { reverse: () => wayBack?.sync.status, wal: () => guard });
     const http = await startHttp({
       ...config.http,
       token: config.http.token,
@@ -64,7 +76,6 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     const bus = await embeddedBus(config, { parts, log });
     const publisher = options.publisher ?? publisherOf(config, bus, log);
     parts.defer(() => publisher.close());
-    const connection = connectionOf(config);
     wayBack = await openWayBack({ config, connection, bus, log });
     const history = openHistory({ config, status: () => board.status(), log });
     const companions = wayBack === undefined ? [history] : [history, wayBack.companion];
@@ -75,8 +86,6 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       contracts: await loadContracts(config.capture, directory),
     };
 
-    const stop = new AbortController();
-    const intervals = { ...UPKEEP, ...options.intervals };
     const session = { config, connection, files, publisher, intervals, progress: board.progress, log };
     const halted = Promise.withResolvers<BanyanError>();
     const supervised = supervise({
@@ -105,11 +114,13 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
         return (await state.gaps.open()).length === 0;
       },
     });
+    const guarded = guard.run();
     let stopping: Promise<void> | undefined;
     const shutDown = async (): Promise<void> => {
       board.stops();
       stop.abort(new DOMException('the worker stops', 'AbortError'));
       await supervised;
+      await guarded;
       await parts.disposeAsync();
       log.info({ slot: slotName(config) }, `slot ${slotName(config)} still holds WAL; \`banyan teardown\` removes it`);
     };

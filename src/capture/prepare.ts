@@ -66,7 +66,7 @@ export async function inspectCapture(options: PrepareOptions, server: Server): P
   const situation = { ...server, slotName: slotName(config), recorded: await state.slots.get() };
   // Being read is as it should be: we are the reader.
   const verdict = classifySlot({ ...situation, observed: observed && { ...observed, holder: undefined } });
-  if (verdict.status === 'gap') await refuseGap(options, verdict.gap);
+  if (verdict.status === 'gap') await refuseGap(options, await asRecorded(options, verdict.gap));
   await refuseTableGaps(options, await resolve(options));
 }
 
@@ -96,7 +96,7 @@ async function judgeSlot(
       remedy: `set legacy.slot.name to another name, or drop it where nobody needs it: select pg_drop_replication_slot('${name}');`,
     });
   }
-  if (verdict.status === 'gap') await refuseGap(options, verdict.gap);
+  if (verdict.status === 'gap') await refuseGap(options, await asRecorded(options, verdict.gap));
   return verdict;
 }
 
@@ -105,6 +105,16 @@ async function refuseGap({ state, log }: PrepareOptions, gap: GapReport): Promis
   await state.gaps.record({ kind, subject, report: { message, ...report } });
   log.error({ gap: kind, subject, report }, `gap: ${message}`);
   throw gapError(gap);
+}
+
+/** A slot that we dropped ourselves is missing for the reason that is on record. */
+async function asRecorded({ state }: PrepareOptions, gap: GapReport): Promise<GapReport> {
+  if (gap.kind !== 'slot-missing') return gap;
+  const dropped = (await state.gaps.open()).find(
+    ({ kind, subject }) => kind === 'slot-dropped' && subject === gap.subject,
+  );
+  const message = dropped?.report['message'];
+  return typeof message === 'string' ? { ...gap, kind: 'slot-dropped', message } : gap;
 }
 
 async function refuseTableGaps(options: PrepareOptions, resolved: ResolvedTables): Promise<void> {

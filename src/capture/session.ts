@@ -235,6 +235,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
     prepareRelation: (relation) => types.prepare(relation, intake.signal),
     findings,
     companions: options.companions,
+    halt,
     slot: undefined,
     backfills: [],
     deadLetters: await state.deadLetters.counts(),

@@ -65,6 +65,8 @@ export interface LiveSession {
   readonly findings: readonly Finding[];
   /** What else this session does. */
   readonly companions: readonly Companion[];
+  /** Ends the session with this error. */
+  readonly halt: (error: BanyanError) => void;
   /** As the server showed it last, and when. */
   slot: { readonly observed: ObservedSlot; readonly observedAt: string } | undefined;
   /** The last run of each table, as it was looked at last. */

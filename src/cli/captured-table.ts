@@ -49,6 +49,21 @@ export async function openTable(
   return { table, mappers, resolved, versionNumber };
 }
 
+/** All captured tables. Throws `config` where a mapping does not fit. */
+export async function openTables(
+  client: pg.ClientBase,
+  { loaded, files }: { readonly loaded: LoadedConfig; readonly files: MappingFiles },
+): Promise<readonly Pick<OpenedTable, 'table' | 'mappers'>[]> {
+  const { config } = loaded;
+  const { versionNumber } = await readServerFacts(client);
+  const resolved = await resolveTables(client, config.capture, { stateSchema: config.state.schema });
+  const types = await TypeCatalog.load(client);
+  return resolved.tables.map((table) => ({
+    table,
+    mappers: mappersFor(table, { loaded, files, resolved, types, versionNumber }),
+  }));
+}
+
 export function tableNamed(name: string, { tables }: ResolvedTables): CatalogTable {
   const wanted = parseTableName(name.includes('.') ? name : `*.${name}`);
   const found = tables.filter(

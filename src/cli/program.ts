@@ -182,8 +182,13 @@ function addOperation(program: Command, registration: Registration): void {
     description: 'show the gaps that halt the worker; with --accept-gap let it go on without what is missing',
     registration,
     run: async (_, options, context) =>
-      (await import('./recover.ts')).recover({ acceptGap: options['acceptGap'] === true }, context),
-  }).option('--accept-gap', 'record that the gap is accepted, and by whom');
+      (await import('./recover.ts')).recover(
+        { acceptGap: options['acceptGap'] === true, backfill: options['backfill'] !== false },
+        context,
+      ),
+  })
+    .option('--accept-gap', 'record that the gap is accepted, and by whom; the tables concerned are backfilled again')
+    .option('--no-backfill', 'do not send their rows again');
   addCommand(program, 'teardown', {
     description: 'drop slot, publication and state, so that nothing stays behind that holds WAL',
     registration,

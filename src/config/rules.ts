@@ -29,6 +29,7 @@ export function checkRules(parts: Parts, env: Environment): Problem[] {
   return [
     ...urlRules(parts),
     ...tlsRules(parts),
+    ...slotRules(parts),
     ...(parts.bus === undefined ? [] : busRules(parts.bus, env)),
     ...(parts.http === undefined ? [] : httpRules(parts.http, { bus: parts.bus, env })),
     ...captureRules(parts.capture, { hasMaskKey: parts.hasMaskKey }),
@@ -60,6 +61,18 @@ function tlsRules(parts: Parts): Problem[] {
   if (tls?.mode !== 'verify-ca' || tls.ca !== undefined) return [];
   const remedy = 'name its PEM file, or use `mode: verify-full` with a public authority';
   return [{ path: ['legacy', 'tls', 'ca'], message: 'missing, and `verify-ca` needs the authority to verify', remedy }];
+}
+
+function slotRules({ legacy }: Parts): Problem[] {
+  if (legacy?.onWalBudget !== 'drop-slot' || legacy.slot.manage) return [];
+  const remedy = 'let us manage the slot (legacy.slot.manage: true), or use `warn`';
+  return [
+    {
+      path: ['legacy', 'onWalBudget'],
+      message: '`drop-slot`, and the slot is a DBA’s: it is not ours to drop',
+      remedy,
+    },
+  ];
 }
 
 function busRules(bus: NonNullable<Parts['bus']>, env: Environment): Problem[] {

@@ -61,7 +61,8 @@ export const policies: Readonly<Record<ErrorKind, Policy>> = {
   'slot-in-use': { reaction: 'wait', remedy: 'none: this worker takes over when the other one stops' },
   gap: {
     reaction: 'halt',
-    remedy: 'read the gap report, then `banyan recover --accept-gap` records the gap and goes on with a new position',
+    remedy:
+      'read the gap report (`banyan recover`), then `banyan recover --accept-gap` goes on with a new position and backfills the tables concerned',
   },
   'schema-drift': {
     reaction: 'hold',

@@ -134,6 +134,10 @@ export interface WorkerStatus {
     /** WAL between the server's end and the confirmed position, bytes. */
     readonly lagBytes: number | undefined;
     readonly budgetBytes: number;
+    /** What is held has grown by, bytes a second, over the last minutes; undefined: not seen for long enough. */
+    readonly growthPerSecond: number | undefined;
+    /** Until the budget is used up, at that growth; undefined: it does not grow. */
+    readonly exhaustedInSeconds: number | undefined;
     /** When the server was asked last, ISO 8601. */
     readonly observedAt: string | undefined;
   };

@@ -9,6 +9,7 @@ export interface GapReport {
   readonly kind:
     | 'slot-missing'
     | 'slot-lost'
+    | 'slot-dropped'
     | 'slot-behind'
     | 'slot-recreated'
     | 'system-changed'

@@ -31,7 +31,7 @@ async function gapsAtHalt(bed: WorkerBed, running: RunningWorker): Promise<reado
 
 /** A halted worker goes on by itself, and what is written from then on arrives. */
 async function goesOn(bed: WorkerBed, running: RunningWorker, options: { config?: typeof config } = {}): Promise<void> {
-  await bed.acceptGap(options.config ?? config);
+  await bed.acceptGap(options.config ?? config, { backfill: false });
   await running.until('streaming', ({ state }) => state === 'streaming');
   await bed.sql(`insert into orders values (100, 'after'); insert into customers values (100, 'after')`);
   await bed.confirmed();

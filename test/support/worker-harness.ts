@@ -72,7 +72,7 @@ export interface WorkerBed extends AsyncDisposable {
   /** As a command asks the worker: resolves with the answer, rejects with the error that it answered. */
   ask(command: 'redrive' | 'discard' | 'backfill' | 'resolve-conflict', selection: object): Promise<unknown>;
   /** `banyan recover --accept-gap`. */
-  acceptGap(config: BedConfig): Promise<void>;
+  acceptGap(config: BedConfig, options?: { readonly backfill?: boolean }): Promise<void>;
   /** Waits until the slot's confirmed position has passed everything that is committed now. */
   confirmed(): Promise<void>;
   /** Waits until at least `count` events of all are there. */
@@ -184,10 +184,10 @@ export async function makeBed(server: DatabaseServer, options: BedOptions): Prom
       if (outcome.status === 'finished') return outcome.result;
       throw new Error(outcome.status === 'failed' ? outcome.error : `the request is ${outcome.status}`);
     },
-    async acceptGap(config) {
+    async acceptGap(config, { backfill = true } = {}) {
       const quiet = { json: true, line() {}, value() {}, note() {}, paint: (_style: unknown, text: string) => text };
       const env = { BANYAN_CONFIG_YAML: configText(config) };
-      await recover({ acceptGap: true }, { configFile: undefined, env, output: quiet });
+      await recover({ acceptGap: true, backfill }, { configFile: undefined, env, output: quiet });
     },
     async confirmed() {
       const [end] = await sql<{ lsn: string }>('select pg_current_wal_lsn()::text as lsn');

@@ -16,6 +16,8 @@ export function workerStatus(more: Partial<WorkerStatus> = {}): WorkerStatus {
       heldBytes: 1_001,
       lagBytes: 1_002,
       budgetBytes: 1_003,
+      growthPerSecond: 1_004,
+      exhaustedInSeconds: 1_005,
       observedAt: '2026-03-01T12:00:01Z',
     },
     server: { systemId: '7412345678901234567', timeline: 1, epoch: 1 },

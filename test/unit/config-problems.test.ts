@@ -156,6 +156,10 @@ test.each(mistakes)('%s', async (_, entries, rest, expected) => {
 test.each([
   ['legacy: { url: "mysql://u@h/db" }', ['legacy.url', 'postgresql://']],
   ['legacy: { url: "postgresql://u@h" }', ['legacy.url', 'names no database']],
+  [
+    'legacy: { url: "postgresql://u@h/db", slot: { manage: false }, onWalBudget: drop-slot }',
+    ['legacy.onWalBudget (line 2)', 'legacy.slot.manage: true'],
+  ],
   ['legacy: { url: "not a url" }', ['legacy.url', 'not a connection URL']],
   ['legacy: { url: "postgresql://u@h/db", tls: { mode: verify-ca } }', ['legacy.tls.ca', 'authority']],
   ['legacy: { url: "postgresql://u@h/db", slot: { name: "Shop" } }', ['legacy.slot.name', 'lower-case']],
