@@ -109,6 +109,8 @@ export class ReverseSync {
         await this.#attempt(session, signal);
       } catch (thrown) {
         if (signal.aborted) break;
+        // It had run: this is a new failure, not the next of a row.
+        if (this.#running !== undefined) failures = 0;
         const error = toBanyanError(thrown, 'reverse sync');
         const { kind, code, message, remedy } = error;
         const passes = error.reaction === 'retry' || error.reaction === 'wait';
