@@ -34,6 +34,8 @@ export class ReverseParking {
   readonly #held = new Set<string>();
   /** Intents that the transaction on its way has parked, if it commits. */
   readonly #parkedIn = new WeakSet<Intent>();
+  /** Answers of the database that are on their way, and whether more has happened to the group since it was asked. */
+  readonly #looks = new Set<{ readonly group: string; isOutdated: boolean }>();
   #arrivals = 0;
 
   private constructor({ store, waitForMs, log }: ParkingOptions) {
@@ -144,7 +146,7 @@ export class ReverseParking {
 
   /** Marks the group as `dead_letter` has it: after letters of it were settled, or nobody knows what became of a transaction. */
   async reconcile(group: string): Promise<void> {
-    const { dead, waiting } = await this.store.lookAt(group);
+    const { dead, waiting } = await this.#lookAt(group);
     if (waiting) this.#waiting.add(group);
     else this.#waiting.delete(group);
     if (dead) {
@@ -154,6 +156,25 @@ export class ReverseParking {
     this.#dead.delete(group);
     const table = HELD.exec(group)?.[1];
     if (table !== undefined) this.#held.delete(table);
+  }
+
+  /** What stands aside when it resolves: messages are parked, and letters expire, whoever has the lane at that moment. */
+  async #lookAt(group: string): Promise<{ readonly dead: boolean; readonly waiting: boolean }> {
+    this.#outdate(group);
+    for (;;) {
+      const look = { group, isOutdated: false };
+      this.#looks.add(look);
+      try {
+        const found = await this.store.lookAt(group);
+        if (!look.isOutdated) return found;
+      } finally {
+        this.#looks.delete(look);
+      }
+    }
+  }
+
+  #outdate(group: string): void {
+    for (const look of this.#looks) if (look.group === group) look.isOutdated = true;
   }
 
   /** Everything that is marked, as `dead_letter` has it: after letters were discarded. */
@@ -171,6 +192,7 @@ export class ReverseParking {
       this.#hold(table, { ...facts, remedy, why: message });
       return 'held';
     }
+    this.#outdate(lane);
     if (WAITING.has(kind)) {
       this.#waiting.add(lane);
       this.#log.info(facts, `event waits: ${message}`);
@@ -184,9 +206,11 @@ export class ReverseParking {
   #hold(table: string, { why, ...facts }: { readonly why: string; readonly [fact: string]: unknown }): void {
     if (!this.#held.has(table)) this.#log.error({ ...facts, table }, `${table} is held for reverse sync: ${why}`);
     this.#held.add(table);
+    this.#outdate(heldGroup(table));
   }
 
   #mark(group: string): void {
+    this.#outdate(group);
     const table = HELD.exec(group)?.[1];
     if (table === undefined) this.#dead.add(group);
     else this.#held.add(table);
