@@ -2,6 +2,7 @@ import type { MessageChange, RowChange, TableChange } from '../core/change.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Event } from '../core/event.ts';
 import type { Mapper } from '../mapping/mapper.ts';
+import type { StageMessage } from '../postgres/apply-tag.ts';
 import type { TableWatch } from './backfill/watch.ts';
 import { forwardDelivery, groupsOf, type Source } from './delivery.ts';
 import type { LedgerTransaction } from './ledger.ts';
@@ -66,6 +67,13 @@ export class Forwarding {
       return;
     }
     if (event !== undefined) this.#submit(event, { source, table, exclusive: false });
+  }
+
+  /** A table was moved. Like a truncate's, its event waits for everything of the table before it, and holds what comes behind. */
+  stage(message: StageMessage, change: MessageChange): void {
+    const source: Source = { change, mapper: undefined, transaction: this.current(), counters: undefined };
+    const event = this.#options.stageEvent(message, change);
+    this.#submit(event, { source, table: message.table, exclusive: true });
   }
 
   /** Opens one more thing that the transaction waits for; returns what settles it. */

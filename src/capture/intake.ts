@@ -117,6 +117,9 @@ export class Intake implements TransactionMarks {
         this.#inTurn(() => {
           this.pending = this.#refused(message, change);
         });
+        return;
+      case 'stage':
+        this.#inTurn(() => this.#forwarding.stage(message, change));
     }
   }
 

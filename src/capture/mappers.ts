@@ -7,7 +7,9 @@ import { compileMapper } from '../mapping/compile.ts';
 import type { ContractSet } from '../mapping/contract.ts';
 import type { Mapper } from '../mapping/mapper.ts';
 import { mapMessage } from '../mapping/message.ts';
+import { stageEvent } from '../mapping/stage-event.ts';
 import type { TransformSet } from '../mapping/transform.ts';
+import type { StageMessage } from '../postgres/apply-tag.ts';
 import type { ResolvedEntry } from '../postgres/catalog.ts';
 import { catalogRelation } from '../postgres/catalog-relation.ts';
 import type { CatalogTable } from '../postgres/table.ts';
@@ -117,6 +119,11 @@ export class MapperFactory {
     const capture = this.#messages.find(({ messages }) => messages === change.prefix);
     if (capture === undefined) return undefined;
     return mapMessage(change, { name: this.#options.config.name, capture, identity: this.#options.identity });
+  }
+
+  /** Of a table that was moved, captured or not. */
+  stageEvent(message: StageMessage, change: MessageChange): Event {
+    return stageEvent(message, { change, name: this.#options.config.name, identity: this.#options.identity });
   }
 }
 

@@ -11,7 +11,7 @@ export interface OwnMessagesOptions {
   readonly log: Logger;
 }
 
-/** What reverse sync wrote into the WAL beside its rows, read back from the stream. */
+/** What we wrote into the WAL ourselves, read back from the stream: reverse sync's, and moves of tables. */
 export class OwnMessages {
   readonly prefix: string;
   readonly #secret: Uint8Array;
@@ -27,7 +27,7 @@ export class OwnMessages {
     this.#complain = seldom((facts) =>
       log.warn(
         facts,
-        'a logical message of reverse sync’s prefix is not ours: somebody forged it, or another database was copied',
+        'a logical message of our own prefix is not ours: somebody forged it, or another database was copied',
       ),
     );
   }

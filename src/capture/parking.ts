@@ -7,7 +7,7 @@ import type { DeadLetterStore, NewDeadLetter } from '../state/dead-letters.ts';
 import type { ForwardDelivery, Source } from './delivery.ts';
 
 /** Index of the capture entry where none is concerned: a logical message. */
-const NO_ENTRY = -1;
+export const NO_ENTRY = -1;
 
 export interface ParkedChange {
   readonly source: Source;

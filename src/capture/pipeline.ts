@@ -2,6 +2,7 @@ import type { Dispatcher } from '../bus/dispatcher.ts';
 import type { MessageChange, Relation, RowChange } from '../core/change.ts';
 import type { Event } from '../core/event.ts';
 import { type Lsn, ZERO_LSN } from '../core/lsn.ts';
+import type { StageMessage } from '../postgres/apply-tag.ts';
 import type { StreamItem } from '../postgres/stream-options.ts';
 import type { Marks } from './marks.ts';
 import type { TableWatch } from './backfill/watch.ts';
@@ -48,6 +49,8 @@ export interface PipelineOptions {
   readonly holding: Holding;
   /** The ready-made event in a logical message; undefined where its prefix is not captured. Throws `mapping-failed`. */
   readonly mapMessage: (change: MessageChange) => Event | undefined;
+  /** What is published of a table that was moved. */
+  readonly stageEvent: (message: StageMessage, change: MessageChange) => Event;
   /** Before a relation is compiled: the catalog facts that its types need. */
   readonly prepareRelation: (relation: Relation) => Promise<void>;
   /** Reads cells again that the server did not send. */

@@ -2,7 +2,7 @@ import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Event } from '../core/event.ts';
 import { sleep } from '../flow/supervise.ts';
 import { heldGroup, type ParkedLetter } from '../state/dead-letters.ts';
-import { deserializeMessage } from './parking.ts';
+import { deserializeMessage, NO_ENTRY } from './parking.ts';
 import { redriveTable } from './redrive-table.ts';
 import {
   allEnded,
@@ -160,7 +160,8 @@ async function redriveLetter(
 async function remap(letter: ParkedLetter, options: RedriveOptions): Promise<readonly Event[]> {
   if (letter.change === undefined)
     throw new BanyanError('mapping-failed', `letter ${letter.id} holds no change to map again`);
-  if (letter.table.startsWith('message:')) {
+  // The event of a message that is about a table stands under that table.
+  if (letter.entry === NO_ENTRY) {
     const event = options.mapMessage(deserializeMessage(letter.change));
     return event === undefined ? [] : [event];
   }

@@ -35,7 +35,7 @@ export async function serveRequest(request: WorkerRequest, context: RequestConte
 
 async function answer(request: WorkerRequest, context: RequestContext): Promise<unknown> {
   const { session, signal, log } = context;
-  const { state, parking, holding, routes, dispatcher, factory, companions } = session;
+  const { state, parking, holding, routes, dispatcher, factory, companions, ownWrites } = session;
   for (const companion of companions) {
     const answered = companion.answer(request);
     if (answered !== undefined) return answered;
@@ -51,7 +51,10 @@ async function answer(request: WorkerRequest, context: RequestContext): Promise<
         deadLetters: state.deadLetters,
         heldTables: state.held,
         mappersFor: async (table) => factory.compileNow(table, routes.byTable(table)?.relation),
-        mapMessage: (change) => factory.mapMessage(change),
+        mapMessage: (change) => {
+          const own = change.prefix === ownWrites.prefix ? ownWrites.read(change) : undefined;
+          return own?.kind === 'stage' ? factory.stageEvent(own, change) : factory.mapMessage(change);
+        },
         send: (event) => dispatcher.send(event, signal),
         passed: (table) => dispatcher.passed(table, signal),
       });

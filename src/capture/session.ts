@@ -286,6 +286,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
       progress,
       timelineAt: (lsn) => timelineAt(server.timelines, lsn),
       mapMessage: (change) => factory.mapMessage(change),
+      stageEvent: (message, change) => factory.stageEvent(message, change),
       prepareRelation: session.prepareRelation,
       marks: session.marks,
       watches: session.watches,

@@ -1,10 +1,12 @@
 import { createHmac, createSecretKey, type Hmac, type KeyObject, timingSafeEqual } from 'node:crypto';
+import type { GateCode, GateResult, Stage } from '../core/progress.ts';
 
 /**
- * What reverse sync writes into the WAL beside its rows, as transactional logical messages, so that capture knows them. Any role may emit a message of any
- * prefix, so each carries a keyed hash; the transaction is part of what is hashed, so that a copy is worth nothing in another one.
+ * What we write into the WAL ourselves, as transactional logical messages, so that capture knows it: reverse sync beside its rows, and who moves a table beside the
+ * new stage. Any role may emit a message of any prefix, so each carries a keyed hash; the transaction is part of what is hashed, so that a copy is worth
+ * nothing in another one.
  */
-export type ApplyMessage = TagMessage | VerdictMessage | RefusalMessage | SelfTestMessage;
+export type ApplyMessage = TagMessage | VerdictMessage | RefusalMessage | SelfTestMessage | StageMessage;
 
 /** Announces the next write of this table, key and operation. */
 export interface TagMessage {
@@ -47,6 +49,20 @@ export interface RefusalMessage {
 export interface SelfTestMessage {
   readonly kind: 'selftest';
   readonly token: string;
+}
+
+/** A table was moved; to be published where it stands in the stream. */
+export interface StageMessage {
+  readonly kind: 'stage';
+  /** `schema.name` */
+  readonly table: string;
+  readonly from: Stage;
+  readonly to: Stage;
+  readonly actor: string;
+  /** ISO 8601 */
+  readonly at: string;
+  /** As they stood; empty where it went by itself. */
+  readonly gates: readonly { readonly code: GateCode; readonly result: GateResult; readonly waived: boolean }[];
 }
 
 export interface MessageKey {

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { BanyanError } from '../core/errors.ts';
+import { reverseIsOn, stageWinner } from '../core/stages.ts';
 import { resolvesWithin } from '../flow/within.ts';
 import { keyedHash } from '../postgres/apply-tag.ts';
 import { displayName } from '../postgres/identifier.ts';
@@ -7,7 +8,6 @@ import type { AppliedVersionStore } from '../state/applied-versions.ts';
 import type { ConflictStore } from '../state/conflicts.ts';
 import type { InboxOutcome, InboxStore, InboxVerdict } from '../state/inbox.ts';
 import type { LegacyChangeStore } from '../state/legacy-changes.ts';
-import { reverseIsOn, stageWinner } from '../state/table-stages.ts';
 import { conflictOf, ConflictParked } from './conflict.ts';
 import type { RowForPeople } from './conflict-rows.ts';
 import { decide, type Decision, type Facts } from './decide.ts';

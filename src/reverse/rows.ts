@@ -1,8 +1,8 @@
 import type pg from 'pg';
+import type { Stage } from '../core/progress.ts';
 import { applyPrefix, formatMessage, shortXid, type TagMessage } from '../postgres/apply-tag.ts';
 import { textTypes } from '../postgres/connection.ts';
 import { type AppliedVersion, appliedVersionOf } from '../state/applied-versions.ts';
-import { DEFAULT_STAGE } from '../state/table-stages.ts';
 import type { Decision } from './decide.ts';
 import type { Intent } from './intent.ts';
 import { type Texts, valuesToInsert } from './marks.ts';
@@ -23,7 +23,7 @@ export interface Claim {
   /** As `applied_version` has it. */
   readonly versionKey: string;
   readonly known: AppliedVersion;
-  readonly stage: string;
+  readonly stage: Stage;
   readonly xid: number;
   /** As a row of the table would print it, in the order of the table's columns. */
   readonly key: readonly string[];
@@ -101,7 +101,8 @@ export class EventRows {
         columns: columns ?? '{}',
         told: told ?? 'f',
       }),
-      stage: stage ?? DEFAULT_STAGE,
+      // Only moves of tables write it.
+      stage: (stage as Stage | null | undefined) ?? 'dual',
       xid: shortXid(xid ?? '0'),
       key: key.map((text) => text ?? ''),
     };

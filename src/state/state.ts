@@ -15,6 +15,7 @@ import { type ReverseLetterStore, reverseLetterStore } from './reverse-letters.t
 import { type ReverseSecretStore, reverseSecretStore } from './reverse-secret.ts';
 import { type StateScope, storable, usingState } from './scope.ts';
 import { type SlotStore, slotStore } from './slots.ts';
+import { type StageChangeStore, stageChangeStore } from './stage-changes.ts';
 import { type TableStageStore, tableStageStore } from './table-stages.ts';
 import { type TableStore, tableStore } from './tables.ts';
 import { type TrafficStore, trafficStore } from './traffic.ts';
@@ -37,6 +38,7 @@ export interface State {
   readonly appliedVersions: AppliedVersionStore;
   readonly conflicts: ConflictStore;
   readonly stages: TableStageStore;
+  readonly stageChanges: StageChangeStore;
   readonly legacyChanges: LegacyChangeStore;
   readonly traffic: TrafficStore;
   readonly health: HealthStore;
@@ -64,6 +66,7 @@ export async function readState(options: StateOptions): Promise<State> {
 
 async function stores(options: StateOptions): Promise<State> {
   const scope = { ...options, ...storable(await serverEncoding(options)) };
+  const reverseSecret = reverseSecretStore(scope);
   return {
     scope,
     slots: slotStore(scope),
@@ -74,11 +77,12 @@ async function stores(options: StateOptions): Promise<State> {
     gaps: gapStore(scope),
     backfills: backfillStore(scope),
     reverseLetters: reverseLetterStore(scope),
-    reverseSecret: reverseSecretStore(scope),
+    reverseSecret,
     inbox: inboxStore(scope),
     appliedVersions: appliedVersionStore(scope),
     conflicts: conflictStore(scope),
     stages: tableStageStore(scope),
+    stageChanges: stageChangeStore(scope, reverseSecret),
     legacyChanges: legacyChangeStore(scope),
     traffic: trafficStore(scope),
     health: healthStore(scope),

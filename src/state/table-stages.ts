@@ -1,12 +1,11 @@
+import type { Stage } from '../core/progress.ts';
+import { FIRST_STAGE } from '../core/stages.ts';
 import { queryState, type StateScope } from './scope.ts';
-
-/** What a table without a record is in. */
-export const DEFAULT_STAGE = 'dual';
 
 export interface TableStage {
   /** `schema.name` */
   readonly table: string;
-  readonly stage: string;
+  readonly stage: Stage;
   /** ISO 8601 */
   readonly changedAt: string;
   readonly changedBy: string;
@@ -14,26 +13,17 @@ export interface TableStage {
 
 /** How far each table has moved. */
 export interface TableStageStore {
-  /** Those that were ever moved; every other one is `dual`. */
+  /** Those that were ever moved; every other one is in the first stage. */
   list(): Promise<TableStage[]>;
-  get(table: string): Promise<string>;
-  set(table: string, stage: string, changedBy: string): Promise<void>;
-}
-
-/** Events of the new system are applied in these; in the others they are skipped. */
-export function reverseIsOn(stage: string): boolean {
-  return stage === 'dual' || stage === 'new-primary';
-}
-
-/** Whose word counts where both sides have changed a row, while the policy follows the stage. */
-export function stageWinner(stage: string): 'new-wins' | 'legacy-wins' {
-  return stage === 'new-primary' ? 'new-wins' : 'legacy-wins';
+  get(table: string): Promise<Stage>;
+  /** Without history, and nobody is told: for tests and demonstrations. Everybody else moves tables by `StageChangeStore`. */
+  set(table: string, stage: Stage, changedBy: string): Promise<void>;
 }
 
 export function tableStageStore(scope: StateScope): TableStageStore {
   return {
     async list() {
-      const rows = await queryState<{ table_name: string; stage: string; changed_at: Date; changed_by: string }>(
+      const rows = await queryState<{ table_name: string; stage: Stage; changed_at: Date; changed_by: string }>(
         scope,
         `select table_name, stage, changed_at, changed_by from {table_stage} where connector = $1 order by table_name`,
         [scope.connector],
@@ -47,12 +37,12 @@ export function tableStageStore(scope: StateScope): TableStageStore {
     },
 
     async get(table) {
-      const [row] = await queryState<{ stage: string }>(
+      const [row] = await queryState<{ stage: Stage }>(
         scope,
         'select stage from {table_stage} where connector = $1 and table_name = $2',
         [scope.connector, table],
       );
-      return row?.stage ?? DEFAULT_STAGE;
+      return row?.stage ?? FIRST_STAGE;
     },
 
     async set(table, stage, changedBy) {

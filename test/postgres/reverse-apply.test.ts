@@ -207,7 +207,7 @@ for (const major of majors) {
 
     test('an event of a table whose reverse is off is skipped, and stays skipped', async () => {
       const id = [`${++key}`];
-      await bed.state.stages.set('public.orders', 'legacy-only', 'a test');
+      await bed.state.stages.set('public.orders', 'shadow', 'a test');
       try {
         const asked = { key: id, values: ['new', '1'], version: 1, event: 'skipped' };
         expect(await bed.one(upsert, asked)).toBe('skipped');

@@ -121,7 +121,7 @@ describe('events of the queue', () => {
   test('of a table whose stage takes none are skipped, and stay skipped', async () => {
     await using bed = await makeReverseWorkerBed(server, { name: 'reverse_skipped', setup });
     const worker = await bed.startRunning({ capture, reverse: { apply } });
-    await (await bed.state()).stages.set('public.orders', 'legacy-only', 'test');
+    await (await bed.state()).stages.set('public.orders', 'shadow', 'test');
     await bed.queue.send(orderChanged({ orderId: 1, version: 1 }));
     await bed.queue.empty();
     expect(worker.status().reverse).toMatchObject({ skipped: 1 });

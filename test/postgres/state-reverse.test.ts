@@ -4,7 +4,6 @@ import { binariesOf, EmbeddedPostgres } from '../../src/demo/embedded-postgres.t
 import type { ConflictListing, NewConflict } from '../../src/state/conflicts.ts';
 import { removeState } from '../../src/state/remove.ts';
 import { openState, type State } from '../../src/state/state.ts';
-import { DEFAULT_STAGE } from '../../src/state/table-stages.ts';
 
 /** The oldest server there is here: its SQL is the narrowest. */
 const major = binariesOf(14) === undefined ? 15 : 14;
@@ -197,7 +196,7 @@ describe('a conflict', () => {
 });
 
 test('a table is in the stage that it was moved to, else in the first one', async () => {
-  expect(await state.stages.get('public.orders')).toBe(DEFAULT_STAGE);
+  expect(await state.stages.get('public.orders')).toBe('mapped');
   await state.stages.set('public.orders', 'new-primary', 'a person');
   await state.stages.set('public.orders', 'retired', 'another person');
   expect(await state.stages.get('public.orders')).toBe('retired');

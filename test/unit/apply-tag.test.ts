@@ -49,6 +49,15 @@ const messages: readonly ApplyMessage[] = [
     row: null,
   },
   { kind: 'selftest', token: 'abc' },
+  {
+    kind: 'stage',
+    table: 'public.Bestellungen für "Süd"',
+    from: 'shadow',
+    to: 'dual',
+    actor: 'Zoë 🌳',
+    at: '2026-03-01T12:00:00.000Z',
+    gates: [{ code: 'PARITY', result: 'unknown', waived: true }],
+  },
 ];
 
 describe('a message of the apply transaction', () => {

@@ -5,6 +5,9 @@ insert into table_stage (connector, table_name, stage, changed_by)
 select distinct connector, table_name, 'dual', 'banyan' from applied_version
 on conflict do nothing;
 
+alter table table_stage add constraint table_stage_known
+  check (stage in ('mapped', 'backfilling', 'shadow', 'dual', 'new-primary', 'retired'));
+
 -- Every move of a table. A message about it is in the WAL of the legacy database.
 create table stage_change (
   id bigint generated always as identity primary key,
@@ -91,19 +94,24 @@ create table health (
   primary key (connector, period_seconds, starts_at)
 ) with (fillfactor = 70);
 
--- The server's counters of reads, as they were when they moved last: while they stand still, nobody reads.
+-- The server's counters of reads, as they were when they moved last: while they stand still, nobody reads, also while nobody looks.
 create table read_watch (
   connector text not null,
   table_name text not null,
   oid oid not null,
   -- Since when it is watched without a reset of the statistics in between.
   watched_since timestamptz not null default now(),
+  -- When the counters were found moved, and written down here.
+  moved_at timestamptz not null default now(),
   -- When a read was seen last; null: none was.
   read_at timestamptz,
+  -- When the counters moved last and it can not be told who read.
+  unclear_at timestamptz,
   scans bigint not null,
   scans_reset timestamptz,
-  -- Calls by other roles in pg_stat_statements; null: not installed.
+  -- Calls in pg_stat_statements by other roles, and by ours; null: it can not be read.
   calls bigint,
+  own_calls bigint,
   calls_reset timestamptz,
   -- Evictions from pg_stat_statements.
   evicted bigint,
