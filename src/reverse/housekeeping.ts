@@ -24,6 +24,15 @@ export interface HousekeepingOptions {
 /** What is done beside the queue, now and then. Resolves when it is stopped; what fails is tried the next time. */
 export async function keepHouse(running: RunningSync, options: HousekeepingOptions): Promise<void> {
   const { state, horizonMs, stop, log } = options;
+  const attempt = async (task: () => unknown): Promise<void> => {
+    try {
+      await task();
+    } catch (error) {
+      if (stop.aborted) return;
+      const { kind, code, message } = toBanyanError(error, 'housekeeping of reverse sync');
+      log.info({ kind, code }, message);
+    }
+  };
   const every = async (intervalMs: number, task: () => unknown): Promise<void> => {
     for (;;) {
       try {
@@ -31,22 +40,18 @@ export async function keepHouse(running: RunningSync, options: HousekeepingOptio
       } catch {
         return;
       }
-      try {
-        await task();
-      } catch (error) {
-        if (stop.aborted) return;
-        const { kind, code, message } = toBanyanError(error, 'housekeeping of reverse sync');
-        log.info({ kind, code }, message);
-      }
+      await attempt(task);
     }
   };
+  const purge = (): Promise<void> => purgeInbox(state.inbox, { horizonMs, stop });
   await Promise.all([
     every(ROUND_MS, () => running.waiting.round()),
     every(COUNT_MS, async () => {
       running.counts = await state.reverseLetters.counts();
     }),
     every(HELD_MS, () => running.letters.retryHeld()),
-    every(MINUTE_MS, () => purgeInbox(state.inbox, { horizonMs, stop })),
+    // At once too: a worker that never runs for a minute would never forget anything.
+    attempt(purge).then(() => every(MINUTE_MS, purge)),
   ]);
 }
 
