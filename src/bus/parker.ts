@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import { type Backoff, retry } from '../flow/supervise.ts';
-import { ParkingMeter } from './parking-meter.ts';
+import { ParkingMeter } from '../flow/parking-meter.ts';
 
 /** An event to set aside; `error` undefined: nothing is wrong with it, an earlier one of its key is parked. */
 export interface ParkItem<D> {

@@ -86,6 +86,11 @@ export const reverse = z.strictObject({
     'How long applied events are remembered, so that a repeat is known; not below the queue’s retention',
     { min: '1min', max: '3650d' },
   ),
+  maxParkedPerMinute: z
+    .int()
+    .min(1)
+    .default(1_000)
+    .describe('More events than this set aside for their own fault, and the queue is read no more until a person acts'),
   apply: z.array(applyEntry).min(1).describe('Which events become which writes'),
 });
 export type Reverse = z.infer<typeof reverse>;

@@ -13,6 +13,8 @@ export interface ConsumerOptions {
   readonly visibilityMs: number;
   /** Messages in hand, and bytes of their bodies: beyond either nothing is received. */
   readonly highWater: { readonly messages: number; readonly bytes: number };
+  /** Nothing is received meanwhile; what is in hand goes on. `resumed` tells of the end. */
+  readonly isPaused: () => boolean;
   /** A message's turn has come; `done` or `giveBack` end it. Must not throw. */
   readonly take: (delivery: Delivery) => void;
   readonly log: Logger;
@@ -78,6 +80,11 @@ export class Consumer {
   done(delivery: Delivery): void {
     this.#nextOfGroup(delivery);
     this.#deletions.add(delivery);
+  }
+
+  /** What `isPaused` says has changed. */
+  resumed(): void {
+    this.#changed.changed();
   }
 
   /** Others may have these. */
@@ -146,7 +153,8 @@ export class Consumer {
   }
 
   #room(): number {
-    const { highWater } = this.#options;
+    const { highWater, isPaused } = this.#options;
+    if (isPaused()) return 0;
     if (this.#bytes >= highWater.bytes) return 0;
     return highWater.messages - this.#hand.size - this.#expected;
   }

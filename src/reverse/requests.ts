@@ -33,14 +33,22 @@ export function answerRequest(
 
 async function answerLetters(request: WorkerRequest, running: () => RunningSync): Promise<unknown> {
   const { direction: _direction, ...selection } = parsed(selectionSchema, request);
-  const { letters, parking, counts } = running();
+  const { letters, parking, counts, flood, consumer } = running();
+  // Whoever does this has seen them.
+  const isSeen = (): void => {
+    flood.over();
+    consumer.resumed();
+  };
   if (request.command === 'redrive') {
     const report = await letters.redrive(selection);
+    if (report.sent > 0) isSeen();
     running().counts = await parking.store.counts().catch(() => counts);
     return report;
   }
   const { all: _all, ...filter } = selection;
-  return { discarded: await letters.discard(filter) };
+  const discarded = await letters.discard(filter);
+  if (discarded > 0) isSeen();
+  return { discarded };
 }
 
 async function resolve(request: WorkerRequest, running: () => RunningSync): Promise<unknown> {

@@ -2,11 +2,13 @@ import { BanyanError } from '../core/errors.ts';
 import type { QueueMessage } from '../bus/queue.ts';
 import type { Intent, Target } from './intent.ts';
 import type { ReverseParking } from './parking.ts';
+import type { ParkingFlood } from './parking-flood.ts';
 import type { ReverseProgress } from './progress.ts';
 
 export interface SetAsideOptions {
   readonly parking: ReverseParking;
   readonly progress: ReverseProgress;
+  readonly flood: Pick<ParkingFlood, 'parked'>;
   /** What dead letters of no table are listed under. */
   readonly place: string;
   /** The statements that give our role what it lacks on a table; none: it lacks nothing that we know of. */
@@ -23,9 +25,10 @@ export class SetAside {
 
   /** A message that no event could be read from. */
   async message(message: QueueMessage, error: BanyanError): Promise<void> {
-    const { parking, progress, place } = this.#options;
+    const { parking, progress, place, flood } = this.#options;
     await parking.parkMessage(message, { error, place });
     progress.parked += 1;
+    if (error.reaction === 'park') flood.parked(error);
   }
 
   /** Events behind what stands aside before them. */
@@ -37,12 +40,12 @@ export class SetAside {
 
   /** One that its transaction has set aside, and that has committed. */
   committed(intent: Intent, error: BanyanError): void {
-    this.#count(this.#options.parking.parked(intent, error));
+    this.#count(this.#options.parking.parked(intent, error), error);
   }
 
   /** One for which there is no transaction: only its own lane shall wait for a person. */
   async alone(intent: Intent, error: BanyanError): Promise<void> {
-    this.#count(await this.#options.parking.parkAlone(intent, error));
+    this.#count(await this.#options.parking.parkAlone(intent, error), error);
   }
 
   /** One that a right is missing for: its table is held, so that its events do not fill the hand, and other tables go on. */
@@ -51,10 +54,11 @@ export class SetAside {
     await this.alone(intent, withRemedy(error, grants));
   }
 
-  #count(how: 'settled' | 'waiting' | 'dead' | 'held'): void {
-    const { progress } = this.#options;
+  #count(how: 'settled' | 'waiting' | 'dead' | 'held', error: BanyanError): void {
+    const { progress, flood } = this.#options;
     if (how === 'waiting') progress.waited += 1;
     else if (how !== 'settled') progress.parked += 1;
+    if (how === 'dead') flood.parked(error);
   }
 }
 

@@ -17,6 +17,7 @@ import type { Engine, EngineOptions } from './engine.ts';
 import { keepHouse } from './housekeeping.ts';
 import { ReverseLetters } from './letters.ts';
 import { ReverseParking } from './parking.ts';
+import { ParkingFlood } from './parking-flood.ts';
 import { ReversePipeline } from './pipeline.ts';
 import { noReverseProgress, type ReverseProgress } from './progress.ts';
 import { answerRequest } from './requests.ts';
@@ -49,6 +50,7 @@ export interface RunningSync {
   readonly waiting: WaitingLetters;
   readonly engine: Engine;
   readonly conflicts: ConflictStore;
+  readonly flood: ParkingFlood;
   /** What `dead_letter` holds, as it was looked at last. */
   counts: { readonly parked: number; readonly waiting: number };
 }
@@ -66,6 +68,7 @@ const CLOSE_WAIT_MS = 1_000;
 export class ReverseSync {
   readonly #options: ReverseSyncOptions;
   readonly #progress: ReverseProgress = noReverseProgress();
+  readonly #flood: ParkingFlood;
   #state: ReverseState = 'off';
   #problem: Problem | undefined;
   #running: RunningSync | undefined;
@@ -73,15 +76,19 @@ export class ReverseSync {
 
   constructor(options: ReverseSyncOptions) {
     this.#options = options;
+    this.#flood = new ParkingFlood({ max: options.reverse.maxParkedPerMinute, log: options.log });
   }
 
   get status(): ReverseStatus {
     const running = this.#running;
     const { consumer, pipeline, parking, counts } = running ?? {};
-    const problem = this.#problem ?? pipeline?.problem ?? consumer?.problem;
+    const flood = running && this.#flood.problem;
+    const problem = this.#problem ?? flood ?? pipeline?.problem ?? consumer?.problem;
+    // What passes by itself is waited for; a flood needs a person.
+    const amiss = flood === undefined ? 'waiting' : 'refused';
     const { parked: _parked, waited: _waited, applied, ...counters } = this.#progress;
     return {
-      state: this.#state === 'running' && problem !== undefined ? 'waiting' : this.#state,
+      state: this.#state === 'running' && problem !== undefined ? amiss : this.#state,
       problem,
       ...counters,
       applied: { ...applied },
@@ -172,12 +179,13 @@ export class ReverseSync {
     const place = `queue:${new URL(reverse.queue).pathname.split('/').at(-1) ?? ''}`;
     const { apply, read, missingGrants } = engine;
     const progress = this.#progress;
+    const flood = this.#flood;
     const pipeline = new ReversePipeline({
       read,
       apply,
       parking,
       progress,
-      setAside: new SetAside({ parking, progress, place, missingGrants }),
+      setAside: new SetAside({ parking, progress, flood, place, missingGrants }),
       concurrency: reverse.concurrency,
       stop,
       log,
@@ -186,13 +194,14 @@ export class ReverseSync {
       queue,
       visibilityMs: reverse.visibilityTimeout,
       highWater: { messages: MESSAGES_PER_WORKER * reverse.concurrency, bytes: HIGH_WATER_BYTES },
+      isPaused: () => flood.problem !== undefined,
       take: (delivery) => pipeline.take(delivery, consumer),
       log,
     });
     const { reload, onRowMissing } = engine;
     const parked = { parking, pipeline, read, apply, progress, log };
     const letters = new ReverseLetters({ ...parked, reload });
-    const waiting = new WaitingLetters({ ...parked, onRowMissing });
+    const waiting = new WaitingLetters({ ...parked, flood, onRowMissing });
     pipeline.onSuccess = (lane) => void waiting.retryWaiting(lane);
     const running: RunningSync = {
       consumer,
@@ -202,6 +211,7 @@ export class ReverseSync {
       waiting,
       engine,
       conflicts: state.conflicts,
+      flood,
       counts: await state.reverseLetters.counts(),
     };
     this.#running = running;

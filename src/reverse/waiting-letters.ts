@@ -4,10 +4,12 @@ import { within } from '../flow/within.ts';
 import type { ExpiredLetter } from '../state/reverse-letters.ts';
 import type { Intent } from './intent.ts';
 import { LetterAttempts, type LetterAttemptsOptions } from './letter-attempts.ts';
+import type { ParkingFlood } from './parking-flood.ts';
 import type { ReversePipeline } from './pipeline.ts';
 
 export interface WaitingLettersOptions extends LetterAttemptsOptions {
   readonly pipeline: Pick<ReversePipeline, 'alone' | 'isFailing'>;
+  readonly flood: Pick<ParkingFlood, 'parked'>;
   /** The row of an event has not come within its time. */
   readonly onRowMissing: (intent: Intent) => Promise<void>;
 }
@@ -111,13 +113,14 @@ export class WaitingLetters {
 
   /** It is said in `dead_letter` already, so whatever fails here must not keep the others from being told. */
   async #expired(letter: ExpiredLetter): Promise<void> {
-    const { parking, onRowMissing, log } = this.#options;
+    const { parking, flood, onRowMissing, log } = this.#options;
     const { id, table, kind, group } = letter;
     if (group !== undefined) parking.expired(group);
     log.warn(
       { letter: id, table, kind },
       'what a parked event waits for has not come in time: it waits for a person now',
     );
+    flood.parked({ kind, code: undefined, message: `what it waits for has not come to ${table} in time` });
     if (kind !== 'row-missing') return;
     try {
       const intent = this.#attempts.intentOf(letter);

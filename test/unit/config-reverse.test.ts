@@ -48,6 +48,7 @@ test('an entry has defaults that lose nothing', async () => {
     visibilityTimeout: 60_000,
     waitFor: 600_000,
     horizon: 14 * 86_400_000,
+    maxParkedPerMinute: 1_000,
     apply: [
       {
         match: { source: ['shop.orders'] },

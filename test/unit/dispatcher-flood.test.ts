@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { ParkingMeter } from '../../src/bus/parking-meter.ts';
+import { ParkingMeter } from '../../src/flow/parking-meter.ts';
 
 test('as many events as allowed may be parked each minute, for ever', () => {
   let now = 0;

@@ -35,6 +35,7 @@ function consume(url: string, options: Partial<ConsumerOptions> & { readonly aut
     queue,
     visibilityMs: 30_000,
     highWater: { messages: 80, bytes: 1_000_000 },
+    isPaused: () => false,
     take: (delivery) => {
       taken.push(delivery);
       if (autoDone) consumer.done(delivery);
