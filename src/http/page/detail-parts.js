@@ -1,0 +1,160 @@
+// @ts-check
+import { nextStep } from './commands.js';
+import { commandLine, el } from './dom.js';
+import { ago, count, dateTime, percent, span, UNKNOWN } from './format.js';
+import { problemLines } from './health.js';
+import { dotClass } from './track.js';
+import { CLASSES, resultOf, tally, tallyText } from './words.js';
+
+/** @import { BackfillReport, Gate, StageChange, TableReport, WritesReport } from '../../core/progress.ts' */
+
+/** @param {{ gates: readonly Gate[], now: number }} value */
+export function gateList({ gates, now }) {
+  return gates.map((gate) => {
+    const result = resultOf(gate, now);
+    const age =
+      gate.observedAt === undefined
+        ? 'never measured'
+        : `measured ${ago(gate.observedAt, now)}, good for ${span(gate.ttlSeconds)}`;
+    const isExpired = result === 'unknown' && gate.result === 'pass';
+    const item = el(
+      'li',
+      { class: `gate ${result}` },
+      el('i', { class: dotClass(gate, now), attrs: { 'aria-hidden': 'true' } }),
+      el(
+        'div',
+        { class: 'gate-head' },
+        el('b', { class: 'code', text: gate.code }),
+        el('span', { class: `gate-result ${result}`, text: result }),
+        el(
+          'span',
+          { class: 'gate-value number' },
+          el('b', { text: gate.value ?? 'not measured' }),
+          ` ${gate.threshold}`,
+        ),
+      ),
+      el('p', { text: isExpired ? `${gate.reason} (The evidence has grown too old.)` : gate.reason }),
+      el('p', { class: 'source', text: `${gate.source}, ${age}` }),
+    );
+    if (gate.waiver !== undefined) {
+      const { by, reason, until } = gate.waiver;
+      item.append(el('p', { class: 'waiver', text: `Waived by ${by} until ${dateTime(until)}: ${reason}` }));
+    }
+    if (gate.next !== undefined && result !== 'pass') item.append(nextStep(gate.next));
+    return item;
+  });
+}
+
+/** @param {{ writes: WritesReport, now: number }} value */
+export function numbersOfWrites({ writes, now }) {
+  const sum = CLASSES.reduce((total, { key }) => total + writes[key], 0);
+  const share = writes.legacyShare === undefined ? 'no writes of either side' : `${percent(writes.legacyShare)} legacy`;
+  const covered =
+    writes.coveredSince === undefined
+      ? ''
+      : ` Counted only since ${dateTime(writes.coveredSince)}: before that nothing is known.`;
+  return [
+    el(
+      'ul',
+      { class: 'classes' },
+      ...CLASSES.map(({ key, label, about }) =>
+        el(
+          'li',
+          { attrs: { title: about } },
+          el('i', { class: `key ${key}` }),
+          el('span', { text: label }),
+          el('b', { class: 'number', text: writes.countedUntil === undefined ? UNKNOWN : count(writes[key]) }),
+        ),
+      ),
+    ),
+    el('p', {
+      class: 'source',
+      text:
+        writes.countedUntil === undefined
+          ? 'Never counted yet.'
+          : `${count(sum)} in the last ${span(writes.windowSeconds)}, ${share}. WAL, counted ${ago(writes.countedUntil, now)}.${covered}`,
+    }),
+  ];
+}
+
+/** @param {{ run: BackfillReport | undefined, now: number }} value */
+export function backfillLines({ run, now }) {
+  if (run === undefined) return pairs([['State', 'none asked for']]);
+  const isDone = run.status === 'completed';
+  return pairs([
+    ['State', run.status],
+    [
+      'Rows sent',
+      isDone || run.rowsEstimated === undefined
+        ? count(run.rowsSent)
+        : `${count(run.rowsSent)} of ~${count(run.rowsEstimated)}`,
+    ],
+    ['Share', isDone ? '100 %' : run.share === undefined ? 'not known' : `~${percent(run.share)}`],
+    ['Pace', run.ratePerSecond === undefined ? UNKNOWN : `${count(run.ratePerSecond)} rows a second`],
+    ['Left', run.etaSeconds === undefined ? UNKNOWN : `~${span(run.etaSeconds)}`],
+    ['Reason', run.reason],
+    ['Finished', run.finishedAt === undefined ? undefined : `${dateTime(run.finishedAt)}, ${ago(run.finishedAt, now)}`],
+    ['Source', 'the backfill’s own count; estimates (~) by the planner’s statistics'],
+  ]);
+}
+
+/** @param {readonly [string, string | undefined][]} list */
+function pairs(list) {
+  return list.flatMap(([name, value]) =>
+    value === undefined ? [] : [el('div', {}, el('dt', { text: name }), el('dd', { class: 'number', text: value }))],
+  );
+}
+
+/** @param {{ open: TableReport['open'], table: string }} value */
+export function openLines({ open, table }) {
+  const lines = [];
+  if (open.held !== undefined)
+    lines.push(
+      el(
+        'article',
+        { class: 'problem' },
+        el('h4', { text: 'Held: its changes are set aside' }),
+        ...problemLines(open.held),
+      ),
+    );
+  if (open.deadLetters > 0)
+    lines.push(
+      el('p', { text: `${count(open.deadLetters)} parked: they wait for a person.` }),
+      commandLine(`banyan dead-letters list --table ${table}`),
+    );
+  if (open.conflicts > 0)
+    lines.push(
+      el('p', { text: `${count(open.conflicts)} in conflict: both sides changed the same row.` }),
+      commandLine(`banyan conflicts list --table ${table}`),
+    );
+  if (open.waiting > 0)
+    lines.push(
+      el('p', { text: `${count(open.waiting)} events of the new system wait for something that is still to come.` }),
+    );
+  return lines.length > 0 ? lines : [el('p', { class: 'quiet', text: 'None. Source: the connector’s own tables.' })];
+}
+
+/** @param {{ changes: readonly StageChange[], now: number }} value */
+export function changeList({ changes, now }) {
+  if (changes.length === 0) return [el('li', { class: 'quiet', text: 'It never moved.' })];
+  return changes.map(({ from, to, actor, at, verdict }) => {
+    const judged =
+      verdict === undefined
+        ? 'by itself, no verdict'
+        : `${verdict.result}: ${tallyText(tally(verdict.gates, Date.parse(verdict.at)))}`;
+    return el(
+      'li',
+      {},
+      el(
+        'span',
+        { class: 'move' },
+        from,
+        el('span', { text: ' → ', attrs: { 'aria-label': ' to ' } }),
+        el('b', { text: to }),
+      ),
+      el('time', { class: 'quiet number', text: `${dateTime(at)}, ${ago(at, now)}`, attrs: { datetime: at } }),
+      el('span', { text: actor }),
+      el('span', { class: 'quiet', text: judged }),
+    );
+  });
+}

@@ -1,0 +1,211 @@
+// @ts-check
+import { byId, commandLine, el, part, setAttr, setText } from './dom.js';
+import { backfillLines, changeList, gateList, numbersOfWrites, openLines } from './detail-parts.js';
+import { tableHistory } from './history.js';
+import { ago } from './format.js';
+import { stageTrack } from './track.js';
+import { STAGE_MEANING, STAGES, tally, tallyText } from './words.js';
+
+/** @import { ProgressReport, TableReport } from '../../core/progress.ts' */
+
+/**
+ * All that is known of one table, in a dialog over the list.
+ *
+ * @param {{ closed: (table: string | undefined) => void }} events
+ */
+export function tableDetail({ closed }) {
+  const dialog = /** @type {HTMLDialogElement} */ (byId('detail'));
+  /** @type {ReturnType<typeof build> | undefined} */
+  let view;
+  /** @type {string | undefined} */
+  let table;
+
+  dialog.addEventListener('close', () => {
+    const left = table;
+    table = undefined;
+    view?.destroy();
+    view = undefined;
+    dialog.replaceChildren();
+    closed(left);
+  });
+  dialog.addEventListener('click', (event) => {
+    // What is not one of its children is the backdrop.
+    if (event.target === dialog) dialog.close();
+  });
+
+  return {
+    /**
+     * @param {string | undefined} wanted `schema.name`
+     * @param {ProgressReport} report
+     * @param {number} now
+     */
+    show(wanted, report, now) {
+      if (wanted === undefined) {
+        if (dialog.open) dialog.close();
+        return;
+      }
+      if (wanted !== table) {
+        view?.destroy();
+        table = wanted;
+        view = build(wanted, () => dialog.close());
+        dialog.replaceChildren(view.root);
+        if (!dialog.open) dialog.showModal();
+        dialog.scrollTop = 0;
+        view.start();
+      }
+      view?.set(
+        report.tables.find((each) => each.table === wanted),
+        report,
+        now,
+      );
+    },
+  };
+}
+
+/**
+ * @param {string} table
+ * @param {() => void} close
+ */
+function build(table, close) {
+  const closer = el('button', { class: 'button close', text: 'Close', attrs: { type: 'button' } });
+  closer.addEventListener('click', close);
+  const track = stageTrack();
+  const facts = el('p', { class: 'lede' });
+  const missing = el('p', { class: 'error-text', attrs: { role: 'status' } });
+  const verdict = el('div', { class: 'verdict' });
+  const gates = el('ul', { class: 'gate-list' });
+  const history = tableHistory(table);
+  const writes = el('div');
+  const backfill = el('dl', { class: 'pairs' });
+  const open = el('div', { class: 'open-lines' });
+  const changes = el('ol', { class: 'changes' });
+  const steps = el(
+    'ol',
+    { class: 'steps', attrs: { 'aria-label': 'Stages' } },
+    ...STAGES.map((stage) => el('li', { text: stage, attrs: { title: STAGE_MEANING[stage] } })),
+  );
+  const root = el(
+    'div',
+    { class: 'sheet' },
+    el(
+      'header',
+      {},
+      el(
+        'div',
+        {},
+        el('p', { class: 'eyebrow', text: 'Table' }),
+        el('h2', { text: table, attrs: { id: 'detail-title' } }),
+      ),
+      closer,
+    ),
+    steps,
+    facts,
+    missing,
+    section('Next move', verdict, gates),
+    section('Writes', writes, history.root),
+    section('Open problems', open),
+    section('Backfill', backfill),
+    section(
+      'Who depends on it',
+      el('p', {
+        class: 'quiet',
+        text: 'Foreign keys, views, functions, grants and readers. What dynamic SQL reads, no catalog knows.',
+      }),
+      el('div', { class: 'commands' }, commandLine(`banyan readers ${table}`), commandLine(`banyan writers ${table}`)),
+    ),
+    section('Stage history', changes),
+  );
+
+  const setGates = part(gates, (/** @type {Parameters<typeof gateList>[0]} */ value) => gateList(value));
+  const setVerdict = part(verdict, verdictLines);
+  const setWrites = part(writes, numbersOfWrites);
+  const setBackfill = part(backfill, backfillLines);
+  const setOpen = part(open, openLines);
+  const setChanges = part(changes, changeList);
+
+  return {
+    root,
+    start: () => closer.focus(),
+    destroy: () => history.destroy(),
+    /**
+     * @param {TableReport | undefined} report
+     * @param {ProgressReport} all
+     * @param {number} now
+     */
+    set(report, all, now) {
+      setText(missing, report === undefined ? `The report has no table ${table}: it is not in the configuration.` : '');
+      for (const child of root.querySelectorAll('section')) child.hidden = report === undefined;
+      steps.hidden = report === undefined;
+      facts.hidden = report === undefined;
+      if (report === undefined) return;
+      track.set(report, now);
+      const at = STAGES.indexOf(report.stage);
+      [...steps.children].forEach((step, index) => {
+        setAttr(step, 'class', index < at ? 'past' : index === at ? 'now' : 'ahead');
+        setAttr(step, 'aria-current', index === at ? 'step' : undefined);
+      });
+      setText(facts, factsText(report, now));
+      // To the minute: the list is made again only when a line of it reads otherwise.
+      const minute = Math.floor(now / 60_000) * 60_000 + 60_000;
+      setGates({ gates: report.gates, now: minute });
+      setVerdict({
+        table,
+        target: report.target,
+        verdict: report.verdict,
+        counts: tallyText(tally(report.gates, now)),
+        name: all.name,
+      });
+      setWrites({ writes: report.writes, now: minute });
+      setBackfill({ run: report.backfill, now: minute });
+      setOpen({ open: report.open, table });
+      setChanges({ changes: report.changes, now: minute });
+      history.set(report, now);
+    },
+  };
+}
+
+/**
+ * @param {string} title
+ * @param {...Node} children
+ */
+function section(title, ...children) {
+  return el('section', {}, el('h3', { text: title }), ...children);
+}
+
+/**
+ * @param {TableReport} report
+ * @param {number} now
+ */
+function factsText({ stage, primary, reverse, stageSince, stageBy, lastEchoAt }, now) {
+  const since =
+    stageSince === undefined
+      ? ''
+      : ` Since ${ago(stageSince, now).replace(/ ago$/, '')}${stageBy === undefined ? '' : `, by ${stageBy}`}.`;
+  const who = { legacy: 'The legacy system is primary', new: 'The new system is primary', nobody: 'Nobody is primary' }[
+    primary
+  ];
+  const back = reverse === 'not configured' ? 'there is no way back' : `reverse sync is ${reverse}`;
+  const echo = reverse === 'on' ? ` Its last write was seen in the stream ${ago(lastEchoAt, now)}.` : '';
+  return `${STAGE_MEANING[stage]}${since} ${who}; ${back}.${echo}`;
+}
+
+/** @param {{ table: string, target: string | undefined, verdict: string | undefined, counts: string, name: string }} what */
+function verdictLines({ table, target, verdict, counts }) {
+  if (target === undefined) return [el('p', { class: 'quiet', text: 'No further move.' })];
+  const words = /** @type {Record<string, string>} */ ({
+    ready: 'Ready',
+    'not-ready': 'Not ready',
+    unknown: 'Unknown',
+  });
+  const result = verdict ?? 'unknown';
+  return [
+    el(
+      'p',
+      { class: 'verdict-line' },
+      el('b', { class: `stamp ${result}`, text: words[result] ?? result }),
+      ` to ${target} `,
+      el('span', { class: 'quiet', text: counts }),
+    ),
+    commandLine(result === 'ready' ? `banyan stage ${table} --to ${target}` : `banyan verdict ${table} --to ${target}`),
+  ];
+}

@@ -1,0 +1,106 @@
+// @ts-check
+
+/**
+ * @typedef {object} Props
+ * @property {string} [class]
+ * @property {string} [text] always text, never markup: names of tables are data
+ * @property {Record<string, string>} [attrs]
+ */
+
+/**
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {Props} [props]
+ * @param {...(Node | string)} children
+ * @returns {HTMLElementTagNameMap[K]}
+ */
+export function el(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  if (props.class !== undefined) node.className = props.class;
+  if (props.text !== undefined) node.textContent = props.text;
+  for (const [name, value] of Object.entries(props.attrs ?? {})) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+/**
+ * @param {string} id
+ * @returns {HTMLElement}
+ */
+export function byId(id) {
+  const node = document.getElementById(id);
+  if (node === null) throw new Error(`the page has no #${id}`);
+  return node;
+}
+
+/**
+ * Text in place: what has not changed is not touched, so that nothing is laid out again and no selection is lost.
+ *
+ * @param {Element} node
+ * @param {string} text
+ */
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/**
+ * @param {Element} node
+ * @param {string} name
+ * @param {string | undefined} value
+ */
+export function setAttr(node, name, value) {
+  if (value === undefined) node.removeAttribute(name);
+  else if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+}
+
+/**
+ * A part that is built again only when what it shows has changed.
+ *
+ * @template T
+ * @param {HTMLElement} host
+ * @param {(value: T) => Node[]} build
+ * @returns {(value: T) => void}
+ */
+export function part(host, build) {
+  /** @type {string | undefined} */
+  let shown;
+  return (value) => {
+    const key = JSON.stringify(value) ?? '';
+    if (key === shown) return;
+    shown = key;
+    host.replaceChildren(...build(value));
+  };
+}
+
+/**
+ * A command with a button that copies it.
+ *
+ * @param {string} command
+ */
+export function commandLine(command) {
+  const button = el('button', {
+    class: 'copy',
+    text: 'Copy',
+    attrs: { type: 'button', 'aria-label': `Copy: ${command}` },
+  });
+  const copy = async () => {
+    button.textContent = (await copied(command)) ? 'Copied' : 'Select it';
+    setTimeout(() => void (button.textContent = 'Copy'), 1_600);
+  };
+  button.addEventListener('click', () => void copy());
+  return el('span', { class: 'command' }, el('code', { text: command, attrs: { title: command } }), button);
+}
+
+/**
+ * @param {string} text
+ * @returns {Promise<boolean>}
+ */
+async function copied(text) {
+  try {
+    // Only there on https and localhost.
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

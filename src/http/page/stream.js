@@ -1,0 +1,120 @@
+// @ts-check
+import { ask, askJson, Locked } from './api.js';
+
+/** @import { ProgressReport } from '../../core/progress.ts' */
+
+/** The stream says nothing while nothing changes: then it is asked, to tell quiet from dead. */
+const QUIET_MS = 5_000;
+const BACKOFF_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000];
+
+/**
+ * @typedef {object} Listener
+ * @property {(report: ProgressReport) => void} report
+ * @property {(error: Error, retryAt: number) => void} failed `retryAt`: of `performance.now()`
+ * @property {() => Promise<void>} locked resolves when there is another token to try
+ */
+
+/**
+ * Keeps reports coming, whatever becomes of the connection.
+ *
+ * @param {Listener} listener
+ * @returns {{ retry(): void }}
+ */
+export function listen(listener) {
+  let failures = 0;
+  /** @type {(() => void) | undefined} */
+  let wake;
+
+  const run = async () => {
+    for (;;) {
+      try {
+        await follow((report) => {
+          failures = 0;
+          listener.report(report);
+        });
+      } catch (error) {
+        if (error instanceof Locked) {
+          await listener.locked();
+          failures = 0;
+          continue;
+        }
+        const wait = BACKOFF_MS[Math.min(failures, BACKOFF_MS.length - 1)] ?? 15_000;
+        failures += 1;
+        listener.failed(error instanceof Error ? error : new Error(String(error)), performance.now() + wait);
+        await new Promise((resolve) => {
+          const timer = setTimeout(resolve, wait);
+          wake = () => {
+            clearTimeout(timer);
+            resolve(undefined);
+          };
+        });
+      }
+    }
+  };
+  void run();
+  return { retry: () => wake?.() };
+}
+
+/**
+ * Rejects when the connection is lost; never resolves.
+ *
+ * @param {(report: ProgressReport) => void} onReport
+ */
+async function follow(onReport) {
+  const ended = new AbortController();
+  let heardAt = performance.now();
+  const heard = (/** @type {ProgressReport} */ report) => {
+    heardAt = performance.now();
+    onReport(report);
+  };
+  try {
+    heard(await askJson('/v1/tables', ended.signal));
+    await Promise.race([readEvents(heard, ended.signal), lookWhileQuiet()]);
+  } finally {
+    ended.abort();
+  }
+
+  async function lookWhileQuiet() {
+    while (!ended.signal.aborted) {
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      if (performance.now() - heardAt >= QUIET_MS) heard(await askJson('/v1/tables', ended.signal));
+    }
+  }
+}
+
+/**
+ * Server-sent events, read by fetch: EventSource can send no token.
+ *
+ * @param {(report: ProgressReport) => void} onReport
+ * @param {AbortSignal} signal
+ */
+async function readEvents(onReport, signal) {
+  const { body } = await ask('/v1/events', signal);
+  if (body === null) throw new Error('GET /v1/events answered without a body.');
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  for (;;) {
+    const { done, value } = await reader.read().catch((error) => {
+      throw new Error('The connection to the worker was lost.', { cause: error });
+    });
+    if (done) throw new Error('The worker ended the connection.');
+    text += value.replaceAll('\r', '');
+    for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
+      const event = parseEvent(text.slice(0, end));
+      text = text.slice(end + 2);
+      if (event.name === 'report' && event.data !== '') onReport(JSON.parse(event.data));
+    }
+  }
+}
+
+/** @param {string} block */
+export function parseEvent(block) {
+  let name = 'message';
+  const data = [];
+  for (const line of block.split('\n')) {
+    const [, field, value = ''] = /^([a-z]+): ?(.*)$/.exec(line) ?? [];
+    if (field === 'event') name = value;
+    if (field === 'data') data.push(value);
+  }
+  return { name, data: data.join('\n') };
+}
