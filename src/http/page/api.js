@@ -85,7 +85,8 @@ function pathOf(path) {
 async function reasonOf(response) {
   const text = await response.text().catch(() => '');
   try {
-    return String(JSON.parse(text).error);
+    const { error, remedy } = JSON.parse(text);
+    return remedy === undefined ? `${error}` : `${error}. Remedy: ${remedy}`;
   } catch {
     return text.slice(0, 200) || response.statusText || 'no reason given';
   }

@@ -69,6 +69,8 @@ function markUnknown(plot) {
   if (times.length < 2 || values === undefined) return;
   const step = (times[1] ?? 0) - (times[0] ?? 0);
   ctx.save();
+  ctx.fillStyle = colour('--grid');
+  ctx.fillRect(bbox.left, bbox.top + bbox.height - 1, bbox.width, 1);
   ctx.fillStyle = colour('--unmeasured');
   for (let start = 0; start < times.length; start += 1) {
     if (values[start] !== null) continue;
@@ -84,13 +86,12 @@ function markUnknown(plot) {
 
 const bars = uPlot.paths.bars?.({ size: [0.82, 40], align: 0 });
 
-/** @param {boolean} bare without points and gaps that would need room */
-function stackedSeries(bare) {
+function stackedSeries() {
   return CLASSES.toReversed().map(({ key, label }) => ({
     label,
     stroke: colour(`--${key}`),
     fill: (/** @type {uPlot} */ plot) => fillOf(key, plot.ctx),
-    width: key === 'foreign' && !bare ? 1 : 0,
+    width: 0,
     points: { show: false },
     ...(bars === undefined ? {} : { paths: bars }),
   }));
@@ -125,7 +126,7 @@ export function spark(host, data, kind) {
         y: { range: (_plot, _min, max) => (kind === 'share' ? [0, 102] : [0, Math.max(4, max)]) },
       },
       axes: [{ show: false }, { show: false }],
-      series: [{}, ...(kind === 'writes' ? stackedSeries(true) : [shareSeries()])],
+      series: [{}, ...(kind === 'writes' ? stackedSeries() : [shareSeries()])],
       hooks: kind === 'writes' ? { drawAxes: [markUnknown] } : { drawAxes: [ground] },
     },
     data,
@@ -209,7 +210,7 @@ export function plotOf(host, { data, lines, show = brief, max, onPoint, height =
       series: [
         {},
         ...(lines === 'stack'
-          ? stackedSeries(false)
+          ? stackedSeries()
           : lines.map(({ label, colour: name, fill, dash }) => ({
               label,
               stroke: colour(name),

@@ -1,26 +1,26 @@
 // @ts-check
 import { nextStep } from './commands.js';
-import { commandLine, el } from './dom.js';
-import { ago, count, dateTime, percent, span, UNKNOWN } from './format.js';
+import { age, commandLine, el } from './dom.js';
+import { count, dateTime, percent, span, UNKNOWN } from './format.js';
 import { problemLines } from './health.js';
 import { dotClass } from './track.js';
-import { CLASSES, resultOf, tally, tallyText } from './words.js';
+import { CLASSES, tally, tallyText } from './words.js';
 
-/** @import { BackfillReport, Gate, StageChange, TableReport, WritesReport } from '../../core/progress.ts' */
+/** @import { BackfillReport, Gate, GateResult, StageChange, TableReport, WritesReport } from '../../core/progress.ts' */
 
-/** @param {{ gates: readonly Gate[], now: number }} value */
-export function gateList({ gates, now }) {
-  return gates.map((gate) => {
-    const result = resultOf(gate, now);
-    const age =
-      gate.observedAt === undefined
-        ? 'never measured'
-        : `measured ${ago(gate.observedAt, now)}, good for ${span(gate.ttlSeconds)}`;
+/** @param {{ gates: readonly Gate[], results: readonly GateResult[] }} value `results`: of now */
+export function gateList({ gates, results }) {
+  return gates.map((gate, index) => {
+    const result = results[index] ?? 'unknown';
     const isExpired = result === 'unknown' && gate.result === 'pass';
+    const measured =
+      gate.observedAt === undefined
+        ? [`${gate.source}, never measured`]
+        : [`${gate.source}, measured `, age(gate.observedAt), `, good for ${span(gate.ttlSeconds)}`];
     const item = el(
       'li',
       { class: `gate ${result}` },
-      el('i', { class: dotClass(gate, now), attrs: { 'aria-hidden': 'true' } }),
+      el('i', { class: dotClass(gate, result), attrs: { 'aria-hidden': 'true' } }),
       el(
         'div',
         { class: 'gate-head' },
@@ -30,11 +30,11 @@ export function gateList({ gates, now }) {
           'span',
           { class: 'gate-value number' },
           el('b', { text: gate.value ?? 'not measured' }),
-          ` ${gate.threshold}`,
+          ` needs ${gate.threshold}`,
         ),
       ),
       el('p', { text: isExpired ? `${gate.reason} (The evidence has grown too old.)` : gate.reason }),
-      el('p', { class: 'source', text: `${gate.source}, ${age}` }),
+      el('p', { class: 'source' }, ...measured),
     );
     if (gate.waiver !== undefined) {
       const { by, reason, until } = gate.waiver;
@@ -45,8 +45,8 @@ export function gateList({ gates, now }) {
   });
 }
 
-/** @param {{ writes: WritesReport, now: number }} value */
-export function numbersOfWrites({ writes, now }) {
+/** @param {{ writes: WritesReport }} value */
+export function numbersOfWrites({ writes }) {
   const sum = CLASSES.reduce((total, { key }) => total + writes[key], 0);
   const share = writes.legacyShare === undefined ? 'no writes of either side' : `${percent(writes.legacyShare)} legacy`;
   const covered =
@@ -67,18 +67,20 @@ export function numbersOfWrites({ writes, now }) {
         ),
       ),
     ),
-    el('p', {
-      class: 'source',
-      text:
-        writes.countedUntil === undefined
-          ? 'Never counted yet.'
-          : `${count(sum)} in the last ${span(writes.windowSeconds)}, ${share}. WAL, counted ${ago(writes.countedUntil, now)}.${covered}`,
-    }),
+    writes.countedUntil === undefined
+      ? el('p', { class: 'source', text: 'Never counted yet.' })
+      : el(
+          'p',
+          { class: 'source' },
+          `${count(sum)} in the last ${span(writes.windowSeconds)}, ${share}. WAL, counted `,
+          age(writes.countedUntil),
+          `.${covered}`,
+        ),
   ];
 }
 
-/** @param {{ run: BackfillReport | undefined, now: number }} value */
-export function backfillLines({ run, now }) {
+/** @param {{ run: BackfillReport | undefined }} value */
+export function backfillLines({ run }) {
   if (run === undefined) return pairs([['State', 'none asked for']]);
   const isDone = run.status === 'completed';
   return pairs([
@@ -93,7 +95,7 @@ export function backfillLines({ run, now }) {
     ['Pace', run.ratePerSecond === undefined ? UNKNOWN : `${count(run.ratePerSecond)} rows a second`],
     ['Left', run.etaSeconds === undefined ? UNKNOWN : `~${span(run.etaSeconds)}`],
     ['Reason', run.reason],
-    ['Finished', run.finishedAt === undefined ? undefined : `${dateTime(run.finishedAt)}, ${ago(run.finishedAt, now)}`],
+    ['Finished', run.finishedAt === undefined ? undefined : dateTime(run.finishedAt)],
     ['Source', 'the backfill’s own count; estimates (~) by the planner’s statistics'],
   ]);
 }
@@ -134,8 +136,8 @@ export function openLines({ open, table }) {
   return lines.length > 0 ? lines : [el('p', { class: 'quiet', text: 'None. Source: the connector’s own tables.' })];
 }
 
-/** @param {{ changes: readonly StageChange[], now: number }} value */
-export function changeList({ changes, now }) {
+/** @param {{ changes: readonly StageChange[] }} value */
+export function changeList({ changes }) {
   if (changes.length === 0) return [el('li', { class: 'quiet', text: 'It never moved.' })];
   return changes.map(({ from, to, actor, at, verdict }) => {
     const judged =
@@ -152,7 +154,7 @@ export function changeList({ changes, now }) {
         el('span', { text: ' → ', attrs: { 'aria-label': ' to ' } }),
         el('b', { text: to }),
       ),
-      el('time', { class: 'quiet number', text: `${dateTime(at)}, ${ago(at, now)}`, attrs: { datetime: at } }),
+      el('span', { class: 'quiet number' }, `${dateTime(at)}, `, age(at)),
       el('span', { text: actor }),
       el('span', { class: 'quiet', text: judged }),
     );

@@ -1,10 +1,9 @@
 // @ts-check
-import { byId, commandLine, el, part, setAttr, setText } from './dom.js';
+import { byId, commandLine, el, part, refreshAges, setAttr, setText } from './dom.js';
 import { backfillLines, changeList, gateList, numbersOfWrites, openLines } from './detail-parts.js';
 import { tableHistory } from './history.js';
 import { ago } from './format.js';
-import { stageTrack } from './track.js';
-import { STAGE_MEANING, STAGES, tally, tallyText } from './words.js';
+import { resultOf, STAGE_MEANING, STAGES, tally, tallyText } from './words.js';
 
 /** @import { ProgressReport, TableReport } from '../../core/progress.ts' */
 
@@ -55,7 +54,6 @@ export function tableDetail({ closed }) {
       }
       view?.set(
         report.tables.find((each) => each.table === wanted),
-        report,
         now,
       );
     },
@@ -69,11 +67,10 @@ export function tableDetail({ closed }) {
 function build(table, close) {
   const closer = el('button', { class: 'button close', text: 'Close', attrs: { type: 'button' } });
   closer.addEventListener('click', close);
-  const track = stageTrack();
   const facts = el('p', { class: 'lede' });
   const missing = el('p', { class: 'error-text', attrs: { role: 'status' } });
-  const verdict = el('div', { class: 'verdict' });
-  const gates = el('ul', { class: 'gate-list' });
+  const verdictHost = el('div', { class: 'verdict' });
+  const gateHost = el('ul', { class: 'gate-list' });
   const history = tableHistory(table);
   const writes = el('div');
   const backfill = el('dl', { class: 'pairs' });
@@ -101,7 +98,7 @@ function build(table, close) {
     steps,
     facts,
     missing,
-    section('Next move', verdict, gates),
+    section('Next move', verdictHost, gateHost),
     section('Writes', writes, history.root),
     section('Open problems', open),
     section('Backfill', backfill),
@@ -116,8 +113,8 @@ function build(table, close) {
     section('Stage history', changes),
   );
 
-  const setGates = part(gates, (/** @type {Parameters<typeof gateList>[0]} */ value) => gateList(value));
-  const setVerdict = part(verdict, verdictLines);
+  const setGates = part(gateHost, (/** @type {Parameters<typeof gateList>[0]} */ value) => gateList(value));
+  const setVerdict = part(verdictHost, verdictLines);
   const setWrites = part(writes, numbersOfWrites);
   const setBackfill = part(backfill, backfillLines);
   const setOpen = part(open, openLines);
@@ -129,36 +126,28 @@ function build(table, close) {
     destroy: () => history.destroy(),
     /**
      * @param {TableReport | undefined} report
-     * @param {ProgressReport} all
      * @param {number} now
      */
-    set(report, all, now) {
+    set(report, now) {
       setText(missing, report === undefined ? `The report has no table ${table}: it is not in the configuration.` : '');
       for (const child of root.querySelectorAll('section')) child.hidden = report === undefined;
       steps.hidden = report === undefined;
       facts.hidden = report === undefined;
       if (report === undefined) return;
-      track.set(report, now);
       const at = STAGES.indexOf(report.stage);
       [...steps.children].forEach((step, index) => {
         setAttr(step, 'class', index < at ? 'past' : index === at ? 'now' : 'ahead');
         setAttr(step, 'aria-current', index === at ? 'step' : undefined);
       });
       setText(facts, factsText(report, now));
-      // To the minute: the list is made again only when a line of it reads otherwise.
-      const minute = Math.floor(now / 60_000) * 60_000 + 60_000;
-      setGates({ gates: report.gates, now: minute });
-      setVerdict({
-        table,
-        target: report.target,
-        verdict: report.verdict,
-        counts: tallyText(tally(report.gates, now)),
-        name: all.name,
-      });
-      setWrites({ writes: report.writes, now: minute });
-      setBackfill({ run: report.backfill, now: minute });
+      const { gates, target, verdict } = report;
+      setGates({ gates, results: gates.map((gate) => resultOf(gate, now)) });
+      setVerdict({ table, target, verdict, counts: tallyText(tally(gates, now)) });
+      setWrites({ writes: report.writes });
+      setBackfill({ run: report.backfill });
       setOpen({ open: report.open, table });
-      setChanges({ changes: report.changes, now: minute });
+      setChanges({ changes: report.changes });
+      refreshAges(root, now);
       history.set(report, now);
     },
   };
@@ -189,7 +178,7 @@ function factsText({ stage, primary, reverse, stageSince, stageBy, lastEchoAt },
   return `${STAGE_MEANING[stage]}${since} ${who}; ${back}.${echo}`;
 }
 
-/** @param {{ table: string, target: string | undefined, verdict: string | undefined, counts: string, name: string }} what */
+/** @param {{ table: string, target: string | undefined, verdict: string | undefined, counts: string }} what */
 function verdictLines({ table, target, verdict, counts }) {
   if (target === undefined) return [el('p', { class: 'quiet', text: 'No further move.' })];
   const words = /** @type {Record<string, string>} */ ({

@@ -1,4 +1,5 @@
 // @ts-check
+import { ago } from './format.js';
 
 /**
  * @typedef {object} Props
@@ -70,6 +71,23 @@ export function part(host, build) {
     shown = key;
     host.replaceChildren(...build(value));
   };
+}
+
+/**
+ * An age, which `refreshAges` keeps true: what it stands in need not be built again for it.
+ *
+ * @param {string} at ISO 8601
+ */
+export function age(at) {
+  return el('time', { attrs: { datetime: at, 'data-age': '' } });
+}
+
+/**
+ * @param {Element} root
+ * @param {number} now
+ */
+export function refreshAges(root, now) {
+  for (const node of root.querySelectorAll('[data-age]')) setText(node, ago(node.getAttribute('datetime'), now));
 }
 
 /**

@@ -9,7 +9,7 @@ import { connectorHistory } from './history.js';
 import { tableList } from './list.js';
 import { tokenForm } from './lock.js';
 import { movesBetween, State } from './state.js';
-import { listen } from './stream.js';
+import { listen, problemText } from './stream.js';
 import { themeToggle } from './theme.js';
 
 const state = new State();
@@ -17,6 +17,9 @@ const list = tableList();
 const health = healthStrip();
 const history = connectorHistory();
 const form = tokenForm();
+/** How often what is old is looked at again. */
+const REFRESH_MS = 5_000;
+let shownAt = 0;
 /** @type {import('./state.js').Phase | undefined} */
 let phase;
 
@@ -37,6 +40,10 @@ const stream = listen({
     if (moves.length > 0)
       announce(moves.map(({ table, from, to }) => `${table} moved from ${from} to ${to}`).join('. '));
   },
+  problem(message) {
+    state.failure = { message, retryAt: undefined };
+    tick();
+  },
   failed(error, retryAt) {
     state.failure = { message: error.message, retryAt };
     tick();
@@ -52,6 +59,7 @@ const stream = listen({
 /** All of a report. */
 function show() {
   const { report } = state;
+  shownAt = performance.now();
   tick();
   if (report === undefined) return;
   setText(byId('name'), report.name);
@@ -81,18 +89,19 @@ function tick() {
   byId('forget').hidden = token.get() === undefined;
   setText(byId('pulse').lastElementChild ?? byId('pulse'), pulseText(next));
   const { failure } = state;
-  const again = failure === undefined ? 'Waiting for the next report.' : retryText(failure.retryAt);
+  const again = failure?.retryAt === undefined ? 'The next report is waited for.' : retryText(failure.retryAt);
   if (next === 'failed' && failure !== undefined) {
     setText(byId('failure-what'), failure.message);
     setText(byId('failure-when'), again);
   }
   const banner = byId('banner');
   banner.hidden = next !== 'stale';
-  if (next === 'stale')
-    setText(
-      banner,
-      `Old: the last report came ${span(Math.floor(state.age / 1000))} ago. ${failure?.message ?? ''} ${again}`,
-    );
+  if (next !== 'stale') return;
+  const old = state.report?.stale;
+  const why = failure?.message ?? (old === undefined ? '' : problemText(old));
+  setText(banner, `Old: the last report is of ${span(Math.floor(state.age / 1000))} ago. ${why} ${again}`);
+  // Evidence runs out while nothing comes.
+  if (performance.now() - shownAt > REFRESH_MS) show();
 }
 
 /** @param {import('./state.js').Phase} now */

@@ -59,7 +59,8 @@ export function stack({ times, counts }) {
       const more = own[index];
       return value === null || more === null || more === undefined ? null : value + more;
     });
-    return below;
+    // A class without writes has no bar: else its colour would shine through at the edges of the one over it.
+    return below.map((value, index) => (value !== null && own[index] === 0 ? 0 : value));
   });
   return sums.toReversed();
 }

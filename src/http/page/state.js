@@ -14,7 +14,7 @@ export class State {
   report = undefined;
   /** Of `performance.now()`: clocks may be wrong, or be set. */
   receivedAt = 0;
-  /** @type {{ message: string, retryAt: number } | undefined} */
+  /** @type {{ message: string, retryAt: number | undefined } | undefined} `retryAt`: of `performance.now()` */
   failure = undefined;
   isLocked = false;
 
@@ -22,9 +22,10 @@ export class State {
   receive(report) {
     const before = this.report;
     this.report = report;
-    this.receivedAt = performance.now();
-    this.failure = undefined;
     this.isLocked = false;
+    // The same one again, because no newer could be made, is no news.
+    if (report.at !== before?.at) this.receivedAt = performance.now();
+    this.failure = undefined;
     return before;
   }
 
@@ -32,7 +33,7 @@ export class State {
   get phase() {
     if (this.isLocked) return 'locked';
     if (this.report === undefined) return this.failure === undefined ? 'loading' : 'failed';
-    return this.age >= STALE_MS ? 'stale' : 'live';
+    return this.report.stale !== undefined || this.age >= STALE_MS ? 'stale' : 'live';
   }
 
   /** Of the last report, ms. */

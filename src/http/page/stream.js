@@ -10,6 +10,7 @@ const BACKOFF_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000];
 /**
  * @typedef {object} Listener
  * @property {(report: ProgressReport) => void} report
+ * @property {(message: string) => void} problem the worker answers, and can make no report
  * @property {(error: Error, retryAt: number) => void} failed `retryAt`: of `performance.now()`
  * @property {() => Promise<void>} locked resolves when there is another token to try
  */
@@ -28,9 +29,12 @@ export function listen(listener) {
   const run = async () => {
     for (;;) {
       try {
-        await follow((report) => {
-          failures = 0;
-          listener.report(report);
+        await follow({
+          report(report) {
+            failures = 0;
+            listener.report(report);
+          },
+          problem: listener.problem,
         });
       } catch (error) {
         if (error instanceof Locked) {
@@ -58,18 +62,18 @@ export function listen(listener) {
 /**
  * Rejects when the connection is lost; never resolves.
  *
- * @param {(report: ProgressReport) => void} onReport
+ * @param {Pick<Listener, 'report' | 'problem'>} listener
  */
-async function follow(onReport) {
+async function follow(listener) {
   const ended = new AbortController();
   let heardAt = performance.now();
   const heard = (/** @type {ProgressReport} */ report) => {
     heardAt = performance.now();
-    onReport(report);
+    listener.report(report);
   };
   try {
     heard(await askJson('/v1/tables', ended.signal));
-    await Promise.race([readEvents(heard, ended.signal), lookWhileQuiet()]);
+    await Promise.race([readEvents({ report: heard, problem: listener.problem }, ended.signal), lookWhileQuiet()]);
   } finally {
     ended.abort();
   }
@@ -85,10 +89,10 @@ async function follow(onReport) {
 /**
  * Server-sent events, read by fetch: EventSource can send no token.
  *
- * @param {(report: ProgressReport) => void} onReport
+ * @param {Pick<Listener, 'report' | 'problem'>} listener
  * @param {AbortSignal} signal
  */
-async function readEvents(onReport, signal) {
+async function readEvents({ report, problem }, signal) {
   const { body } = await ask('/v1/events', signal);
   if (body === null) throw new Error('GET /v1/events answered without a body.');
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
@@ -102,9 +106,16 @@ async function readEvents(onReport, signal) {
     for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
       const event = parseEvent(text.slice(0, end));
       text = text.slice(end + 2);
-      if (event.name === 'report' && event.data !== '') onReport(JSON.parse(event.data));
+      if (event.name === 'report') report(JSON.parse(event.data));
+      if (event.name === 'problem') problem(problemText(JSON.parse(event.data)));
     }
   }
+}
+
+/** @param {{ message?: string, remedy?: string }} problem */
+export function problemText({ message, remedy }) {
+  const what = message ?? 'The worker could not make a report; its log says why.';
+  return remedy === undefined ? what : `${what} Remedy: ${remedy}.`;
 }
 
 /** @param {string} block */

@@ -51,7 +51,7 @@ export function gateDots() {
       if (to === undefined || gates.length === 0) {
         dots.replaceChildren();
         setText(number, '');
-        setText(target, stage === 'retired' ? 'the way is done' : 'moves by itself');
+        setText(target, stage === 'retired' ? 'no stage after it' : 'moves by itself');
         setText(spoken, '');
         setAttr(root, 'title', undefined);
         return;
@@ -59,7 +59,7 @@ export function gateDots() {
       while (dots.children.length > gates.length) dots.lastChild?.remove();
       gates.forEach((gate, index) => {
         const dot = dots.children[index] ?? dots.appendChild(el('i'));
-        setAttr(dot, 'class', dotClass(gate, now));
+        setAttr(dot, 'class', dotClass(gate, resultOf(gate, now)));
       });
       const counts = tally(gates, now);
       setText(number, `${counts.pass + counts.waived}/${counts.total}`);
@@ -72,10 +72,10 @@ export function gateDots() {
 
 /**
  * @param {Gate} gate
- * @param {number} now
+ * @param {'pass' | 'fail' | 'unknown'} result
  */
-export function dotClass(gate, now) {
-  return `dot ${resultOf(gate, now)}${gate.waiver === undefined ? '' : ' waived'}`;
+export function dotClass(gate, result) {
+  return `dot ${result}${gate.waiver === undefined ? '' : ' waived'}`;
 }
 
 /**
