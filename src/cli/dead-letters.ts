@@ -1,6 +1,8 @@
+import type { Config } from '../config/schema.ts';
 import { BanyanError } from '../core/errors.ts';
 import type { State } from '../state/state.ts';
 import { type CommandContext, ExitCode, loadFor } from './context.ts';
+import { groupForPeople } from './letter-group.ts';
 import {
   countLetters,
   type Direction,
@@ -39,12 +41,19 @@ export async function listDeadLetters(options: ListOptions, context: CommandCont
       ...(all ? {} : { status: 'parked' as const }),
       limit,
     };
-    const letters = await listLetters(state, listing, directions);
+    const letters = (await listLetters(state, listing, directions)).map(shownTo(config));
     const counts = await countLetters(state, directions);
     if (output.json) output.value({ ...counts, letters });
     else printList(letters, { counts, output, withStatus: all });
   });
   return ExitCode.ok;
+}
+
+/** Letters of the way back without what the key of their group must not show. */
+function shownTo(config: Config): <L extends ListedLetter>(letter: L) => L {
+  const groupOf = groupForPeople(config);
+  return (letter) =>
+    letter.direction === 'forward' || letter.group === undefined ? letter : { ...letter, group: groupOf(letter.group) };
 }
 
 function printList(
@@ -92,7 +101,8 @@ function minutes(time: string): string {
 export async function showDeadLetter(id: number, context: CommandContext): Promise<ExitCode> {
   const { output } = context;
   const { config } = await loadFor(context);
-  const letter = await withState(config, (state) => findLetter(state, id));
+  const found = await withState(config, (state) => findLetter(state, id));
+  const letter = found && shownTo(config)(found);
   if (letter === undefined) {
     throw new BanyanError('usage', `there is no dead letter ${id} of connector ${config.name}`, {
       remedy: '`banyan dead-letters list --all` shows which there are',

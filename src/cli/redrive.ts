@@ -3,6 +3,7 @@ import type { RedriveReport } from '../capture/redrive-task.ts';
 import type { State } from '../state/state.ts';
 import { answerOf } from './answer.ts';
 import { type CommandContext, ExitCode, loadFor } from './context.ts';
+import { groupForPeople } from './letter-group.ts';
 import { type Direction, DIRECTIONS, findLetter, type Letter } from './letters.ts';
 import { count, type Output } from './output.ts';
 import { argumentsOf, chosen, directionsOf, requester, type Selection } from './selection.ts';
@@ -40,7 +41,7 @@ export async function redriveDeadLetters(options: RedriveCommand, context: Comma
       const outcome = await answerOf(request, requests, { timeoutMs: options.timeoutMs, output });
       switch (outcome.status) {
         case 'finished':
-          reports.push({ direction, ...(outcome.result as RedriveReport) });
+          reports.push(shownReport({ direction, ...(outcome.result as RedriveReport) }, groupForPeople(config)));
           break;
         case 'failed':
           throw new BanyanError('unknown', `the redrive (${direction}) failed: ${outcome.error}`, {
@@ -87,6 +88,11 @@ async function knownLetter(id: number, state: State): Promise<Letter> {
 }
 
 type DirectedReport = RedriveReport & { readonly direction: Direction };
+
+function shownReport(report: DirectedReport, groupOf: (group: string) => string): DirectedReport {
+  if (report.direction === 'forward') return report;
+  return { ...report, stopped: report.stopped.map((each) => ({ ...each, group: groupOf(each.group) })) };
+}
 
 function report(reports: readonly DirectedReport[], output: Output): ExitCode {
   const isComplete = reports.every(({ stopped }) => stopped.length === 0);

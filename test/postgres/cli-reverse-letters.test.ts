@@ -23,7 +23,7 @@ reverse:
     - { match: { source: [shop] }, table: public.orders, operation: update, key: { id: detail.id }, set: { s: detail.s } }`;
 
 /** A change for the bus (1), an event for a row (2), one that waits for its row (3), and a message that is none (4). */
-async function open(name: string, reverse = REVERSE): Promise<Place> {
+async function open(name: string, reverse = REVERSE, capture = '[{ table: public.orders }]'): Promise<Place> {
   const url = await server.createDatabase(name);
   const pool = new pg.Pool({ connectionString: url });
   const state = await openState({ pool, connector: name, schema: 'banyan' });
@@ -86,7 +86,7 @@ async function open(name: string, reverse = REVERSE): Promise<Place> {
 name: ${name}
 legacy: { url: "${url}" }
 bus: { type: local, port: 0 }
-capture: [{ table: public.orders }]${reverse}`,
+capture: ${capture}${reverse}`,
   };
   return { state, banyan: (...args) => banyan(args, { env }), [Symbol.asyncDispose]: () => pool.end() };
 }
@@ -136,6 +136,16 @@ describe('dead-letters of both directions', () => {
     expect(broken.code).toBe(0);
     expect(broken.stdout).toContain('"no \\u0007 JSON"');
     expect((await place.banyan('dead-letters', 'show', '5')).code).toBe(2);
+  });
+
+  test('neither shows the key of a row where the table’s own events mask it', async () => {
+    const masked = '[{ table: public.orders, mask: { id: redact } }]';
+    await using place = await open('both_masked', REVERSE, masked);
+    for (const args of [['list'], ['list', '--json'], ['show', '2'], ['show', '2', '--json']]) {
+      const { stdout } = await place.banyan('dead-letters', ...args);
+      expect(stdout).toContain('public.orders:%5Bredacted%5D');
+      expect(stdout).not.toMatch(/public\.orders:[78]\b/);
+    }
   });
 
   test('redrive asks the worker for the direction that the letters have', async () => {
