@@ -19,6 +19,7 @@ import type { ConnectionSettings } from './postgres/connection.ts';
 import { readState } from './state/state.ts';
 import { StatusBoard } from './status-board.ts';
 import { openHistory } from './worker-history.ts';
+import { openProgress } from './worker-progress.ts';
 import { openWayBack, type WayBack } from './worker-reverse.ts';
 
 export interface WorkerOptions {
@@ -66,10 +67,13 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       log,
     });
     const board: StatusBoard = new StatusBoard(config, { reverse: () => wayBack?.sync.status, wal: () => guard });
+    const progress = openProgress({ config, connection, status: () => board.status(), log });
+    parts.defer(() => progress.close());
     const http = await startHttp({
       ...config.http,
       token: config.http.token,
       status: () => board.status(),
+      progress,
       log,
     });
     parts.defer(() => http.close());

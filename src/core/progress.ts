@@ -203,6 +203,8 @@ export interface ProgressReport {
   readonly name: string;
   /** ISO 8601 */
   readonly at: string;
+  /** Why this is as old as `at` says, and nothing newer is known; undefined: it is of now. */
+  readonly stale: Problem | undefined;
   /** The legacy database without credentials: `shop_app@db1:5432/shop`. */
   readonly database: string;
   /** undefined: no worker answered; what only it knows is missing, or as old as it says. */

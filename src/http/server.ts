@@ -4,34 +4,46 @@ import type { Logger } from 'pino';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { WorkerStatus } from '../core/status.ts';
 import { isOwnHostHeader, refuseOpenHost, tokenCheck } from './access.ts';
+import { serveLive } from './live.ts';
 import { createMetrics } from './metrics.ts';
+import { readPageFiles, servePage } from './page-files.ts';
+import { type ProgressSource, serveProgress } from './progress-routes.ts';
 import { isReady, notReady, readyText } from './readiness.ts';
 
 export interface HttpOptions {
   readonly host: string;
   /** 0: any free one. */
   readonly port: number;
-  /** What `Authorization: Bearer` must carry, /healthz and /readyz apart. */
+  /** What `Authorization: Bearer` must carry; /healthz, /readyz and the files of the page are open. */
   readonly token?: string | undefined;
   /** Asked on every request, so it must be cheap. */
   readonly status: () => WorkerStatus;
+  readonly progress: ProgressSource;
   readonly log: Logger;
 }
 
 export interface HttpServer {
   /** `http://host:port`, with the port that was given where 0 was asked for. */
   readonly url: string;
+  /** `METHOD /path`, all that there are. */
+  readonly routes: readonly string[];
   /** Answers what has been asked, then closes; connections that are still open after a second are ended. */
   close(): Promise<void>;
 }
 
-/** Open to whoever reaches the port: what an orchestrator asks, which has no token. */
-const OPEN_ROUTES: ReadonlySet<string> = new Set(['/healthz', '/readyz']);
+/** Open to whoever reaches the port: what an orchestrator asks, which has no token. So are the files of the page, which hold no data. */
+const OPEN_ROUTES: readonly string[] = ['/healthz', '/readyz'];
 const ROUTES: Readonly<Record<string, string>> = {
+  '/': 'the page',
   '/healthz': '200 while the process is alive',
   '/readyz':
     '200 and the state in one word while it makes progress or stands by; 503 with problem and remedy otherwise',
-  '/v1/status': 'the whole status as JSON',
+  '/v1/status': 'the whole status of the worker as JSON',
+  '/v1/tables': 'how far the migration is: every table, with the facts about the connector',
+  '/v1/tables/:table':
+    'one table; who is primary, for a facade to route by: ask every few seconds, not for each request',
+  '/v1/history': 'traffic and health over time: ?table=&from=&to=&step=',
+  '/v1/events': 'server-sent events: `report` whenever /v1/tables has changed',
   '/metrics': 'Prometheus metrics',
 };
 
@@ -44,12 +56,13 @@ const SECURITY_HEADERS: Readonly<Record<string, string>> = {
 };
 
 /**
- * Health, status and metrics of the worker; it serves nothing that changes anything.
+ * Health, status, progress and metrics of the worker, and its page; it serves nothing that changes anything.
  *
  * @throws BanyanError `config` for a host beyond loopback without a token; `preflight` where the port can not be had.
  */
 export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   refuseOpenHost(options.host, options.token);
+  const files = await readPageFiles();
   const app = fastify({
     // No route takes a body.
     bodyLimit: 1,
@@ -58,19 +71,33 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     keepAliveTimeout: 5_000,
     forceCloseConnections: 'idle',
     exposeHeadRoutes: true,
+    // Two names of 63 bytes, percent-encoded.
+    routerOptions: { maxParamLength: 400 },
+    // A path that can not be decoded never comes to a route, nor to the guard.
+    frameworkErrors: (_error, _request, reply) =>
+      void (reply as unknown as FastifyReply)
+        .code(400)
+        .headers(SECURITY_HEADERS)
+        .send({ error: 'a path that is not percent-encoded' }),
   });
-  guard(app, options.token);
+  const routes: string[] = [];
+  app.addHook('onRoute', ({ method, url }) => void routes.push(...[method].flat().map((each) => `${each} ${url}`)));
+  guard(app, { token: options.token, open: new Set([...OPEN_ROUTES, ...files.keys()]) });
   serve(app, options);
+  servePage(app, files);
   const { host, port } = options;
   try {
     await app.listen({ host, port });
   } catch (error) {
     throw listenError(error, { host, port });
   }
-  return { url: urlOf(app), close: () => close(app) };
+  return { url: urlOf(app), routes, close: () => close(app) };
 }
 
-function guard(app: FastifyInstance, token: string | undefined): void {
+function guard(
+  app: FastifyInstance,
+  { token, open }: { readonly token: string | undefined; readonly open: ReadonlySet<string> },
+): void {
   const authorized = token === undefined ? undefined : tokenCheck(token);
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(SECURITY_HEADERS);
@@ -83,7 +110,7 @@ function guard(app: FastifyInstance, token: string | undefined): void {
         .send({ error: 'read only: GET and HEAD' });
       return;
     }
-    if (request.routeOptions.url !== undefined && OPEN_ROUTES.has(request.routeOptions.url)) return;
+    if (request.routeOptions.url !== undefined && open.has(request.routeOptions.url)) return;
     if (authorized === undefined) {
       if (!isOwnHostHeader(request.headers.host)) {
         await reply.code(421).send({ error: 'without http.token only requests to localhost are answered' });
@@ -98,7 +125,7 @@ function guard(app: FastifyInstance, token: string | undefined): void {
 }
 
 function serve(app: FastifyInstance, options: HttpOptions): void {
-  const { status, log } = options;
+  const { status, progress, log } = options;
   const metrics = createMetrics(status().name);
 
   app.get('/healthz', (_request, reply) => text(reply, 'ok'));
@@ -111,6 +138,9 @@ function serve(app: FastifyInstance, options: HttpOptions): void {
   app.get('/v1/status', (_request, reply) => reply.send(status()));
 
   app.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.expose(status())));
+
+  serveProgress(app, progress);
+  serveLive(app, { report: () => progress.report() });
 
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: 'no such route', routes: ROUTES }));
 

@@ -13,6 +13,8 @@ export type NewStageChange = Omit<StageChange, 'id' | 'at'>;
 export interface StageChangeStore {
   /** Newest first. */
   list(filter: { readonly table?: string | undefined; readonly limit: number }): Promise<StageChange[]>;
+  /** The last moves of every table, newest first. */
+  latest(perTable: number): Promise<Map<string, StageChange[]>>;
   /**
    * Moves the table, remembers that, and announces it in the WAL, in one transaction where the state is in the legacy database. Else it is announced after the
    * commit, by `announce`. Throws `usage` where the table is not in `from` any more.
@@ -56,6 +58,18 @@ export function stageChangeStore(scope: StateScope, secrets: ReverseSecretStore)
         [connector, table ?? null, limit],
       );
       return rows.map(changeOf);
+    },
+
+    async latest(perTable) {
+      const rows = await queryState<ChangeRow>(
+        scope,
+        `select ${COLUMNS} from (
+           select *, row_number() over (partition by table_name order by id desc) as place
+           from {stage_change} where connector = $1
+         ) as placed where place <= $2 order by id desc`,
+        [connector, perTable],
+      );
+      return Map.groupBy(rows.map(changeOf), ({ table }) => table);
     },
 
     async move(change, legacyPool) {

@@ -10,7 +10,9 @@ import { type HeldTableStore, heldTableStore } from './held-tables.ts';
 import { type InboxStore, inboxStore } from './inbox.ts';
 import { type LegacyChangeStore, legacyChangeStore } from './legacy-changes.ts';
 import { migrate, requireMigrated } from './migrate.ts';
+import { type ReadWatchStore, readWatchStore } from './read-watch.ts';
 import { type RequestStore, requestStore } from './requests.ts';
+import { type OpenWorkStore, openWorkStore } from './open-work.ts';
 import { type ReverseLetterStore, reverseLetterStore } from './reverse-letters.ts';
 import { type ReverseSecretStore, reverseSecretStore } from './reverse-secret.ts';
 import { type StateScope, storable, usingState } from './scope.ts';
@@ -19,6 +21,7 @@ import { type StageChangeStore, stageChangeStore } from './stage-changes.ts';
 import { type TableStageStore, tableStageStore } from './table-stages.ts';
 import { type TableStore, tableStore } from './tables.ts';
 import { type TrafficStore, trafficStore } from './traffic.ts';
+import { type WaiverStore, waiverStore } from './waivers.ts';
 
 /** What one connector remembers beside its slot. All stores share the pool that was given; closing it stays with the caller. */
 export interface State {
@@ -41,6 +44,9 @@ export interface State {
   readonly stageChanges: StageChangeStore;
   readonly legacyChanges: LegacyChangeStore;
   readonly traffic: TrafficStore;
+  readonly waivers: WaiverStore;
+  readonly readWatch: ReadWatchStore;
+  readonly openWork: OpenWorkStore;
   readonly health: HealthStore;
 }
 
@@ -85,6 +91,9 @@ async function stores(options: StateOptions): Promise<State> {
     stageChanges: stageChangeStore(scope, reverseSecret),
     legacyChanges: legacyChangeStore(scope),
     traffic: trafficStore(scope),
+    waivers: waiverStore(scope),
+    readWatch: readWatchStore(scope),
+    openWork: openWorkStore(scope),
     health: healthStore(scope),
   };
 }

@@ -67,6 +67,8 @@ export interface TrafficStore {
     readonly to: Date;
     readonly stepSeconds: number;
   }): Promise<(TrafficPoint & { readonly table: string })[]>;
+  /** The same of all tables together. */
+  totals(filter: { readonly from: Date; readonly to: Date; readonly stepSeconds: number }): Promise<TrafficPoint[]>;
   /** Who wrote to the table, most first. */
   writers(table: string, windowSeconds: number): Promise<Pick<WriterCount, 'role' | 'application' | 'changes'>[]>;
   /** Makes hours of old minutes and forgets old hours, at most so many rows of each; false: there is more to do. */
@@ -230,6 +232,16 @@ export function trafficStore(scope: StateScope): TrafficStore {
         [connector, table ?? null, from, to, Math.max(60, stepSeconds)],
       );
       return rows.map((row) => ({ table: row.table_name, at: row.at.toISOString(), ...countsOf(row) }));
+    },
+
+    async totals({ from, to, stepSeconds }) {
+      const rows = await queryState<SumRow & { at: Date }>(
+        scope,
+        `select to_timestamp(floor(extract(epoch from starts_at) / $4) * $4) as at, ${SUMS}
+         from {traffic} where connector = $1 and starts_at >= $2 and starts_at < $3 group by 1 order by 1`,
+        [connector, from, to, Math.max(60, stepSeconds)],
+      );
+      return rows.map((row) => ({ at: row.at.toISOString(), ...countsOf(row) }));
     },
 
     async writers(table, windowSeconds) {

@@ -5,11 +5,13 @@ import { pino } from 'pino';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { WorkerState, WorkerStatus } from '../../src/core/status.ts';
 import { type HttpOptions, type HttpServer, startHttp } from '../../src/http/server.ts';
+import { progressSource } from '../support/progress-report.ts';
 import { workerStatus } from '../support/worker-status.ts';
 
 const TOKEN = 'a-token-of-the-test-0123';
 const servers: HttpServer[] = [];
 const logged: string[] = [];
+const progress = progressSource();
 const log = pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) });
 
 afterEach(async () => {
@@ -18,13 +20,18 @@ afterEach(async () => {
 });
 
 async function start(status: () => WorkerStatus, options: Partial<HttpOptions> = {}): Promise<string> {
-  const server = await startHttp({ host: '127.0.0.1', port: 0, status, log, ...options });
+  const server = await startHttp({ host: '127.0.0.1', port: 0, status, progress, log, ...options });
   servers.push(server);
   return server.url;
 }
 
 function authorized(token: string): RequestInit {
   return { headers: { authorization: `Bearer ${token}` } };
+}
+
+/** By what they are for: nothing that is known of a database is in them. */
+function isOpen(path: string): boolean {
+  return ['/', '/healthz', '/readyz'].includes(path) || path.startsWith('/assets/');
 }
 
 describe('health', () => {
@@ -74,7 +81,7 @@ describe('health', () => {
 describe('access', () => {
   test('a host beyond loopback needs a token', async () => {
     for (const host of ['0.0.0.0', '::', '10.0.0.1', 'example.com']) {
-      await expect(startHttp({ host, port: 0, status: workerStatus, log })).rejects.toMatchObject({
+      await expect(startHttp({ host, port: 0, status: workerStatus, progress, log })).rejects.toMatchObject({
         kind: 'config',
         remedy: expect.stringContaining('http.token'),
       });
@@ -82,13 +89,48 @@ describe('access', () => {
     await start(workerStatus, { host: '0.0.0.0', token: TOKEN });
   });
 
-  test('everything but health wants the token, and exactly the token', async () => {
+  test('everything but health and the files of the page wants the token, whatever routes there are', async () => {
+    const server = await startHttp({ host: '127.0.0.1', port: 0, status: workerStatus, progress, log, token: TOKEN });
+    servers.push(server);
+    const paths = server.routes.map((route) => route.split(' ') as [method: string, path: string]);
+    expect(paths.filter(([, path]) => isOpen(path)).length).toBeGreaterThan(10);
+    const closed = paths.filter(([, path]) => !isOpen(path));
+    expect(closed.map(([, path]) => path)).toEqual(
+      expect.arrayContaining([
+        '/v1/status',
+        '/v1/tables',
+        '/v1/tables/:table',
+        '/v1/history',
+        '/v1/events',
+        '/metrics',
+      ]),
+    );
+    for (const [method, path] of closed) {
+      const asked = `${server.url}${path.replace(':table', 'public.orders')}`;
+      expect([method, path, (await fetch(asked, { method })).status]).toEqual([method, path, 401]);
+      const wrong = await fetch(asked, { method, ...authorized(`${TOKEN.slice(0, -1)}x`) });
+      expect([method, path, wrong.status, await wrong.text()]).toEqual([
+        method,
+        path,
+        401,
+        expect.not.stringContaining('orders'),
+      ]);
+    }
+    for (const [method, path] of paths.filter(([, each]) => isOpen(each)))
+      expect([path, (await fetch(`${server.url}${path}`, { method })).status]).toEqual([path, 200]);
+  });
+
+  test('a path that is no route wants the token too, and it is exactly the token', async () => {
     const url = await start(workerStatus, { token: TOKEN });
     for (const path of [
       '/v1/status',
       '/metrics',
-      '/',
       '/nothing',
+      '/assets/',
+      '/assets/nothing.js',
+      '/assets/..%2fserver.ts',
+      '/assets/../server.ts',
+      '/index.html',
       '/healthz/',
       '/HEALTHZ',
       '//healthz',
@@ -121,6 +163,13 @@ describe('access', () => {
     expect(await through('evil.example', '/readyz')).toBe(200);
     for (const own of ['localhost', 'LOCALHOST:8080', '127.0.0.1:1', '[::1]:8080'])
       expect(await through(own)).toBe(200);
+  });
+
+  test('a path that can not be decoded is refused as the others are', async () => {
+    const url = await start(workerStatus, { token: TOKEN });
+    const response = await fetch(`${url}/v1/tables/%zz`);
+    expect([response.status, response.headers.get('x-content-type-options')]).toEqual([400, 'nosniff']);
+    expect(await response.text()).not.toContain('zz');
   });
 
   test('nothing can be written', async () => {
@@ -162,9 +211,20 @@ describe('routes', () => {
         '/healthz': expect.any(String),
         '/readyz': expect.any(String),
         '/v1/status': expect.any(String),
+        '/v1/tables': expect.any(String),
         '/metrics': expect.any(String),
       },
     });
+  });
+
+  test('are all told of', async () => {
+    const server = await startHttp({ host: '127.0.0.1', port: 0, status: workerStatus, progress, log });
+    servers.push(server);
+    const { routes } = (await (await fetch(`${server.url}/nothing`)).json()) as { routes: object };
+    const paths = server.routes
+      .map((route) => route.split(' ')[1] ?? '')
+      .filter((path) => !path.startsWith('/assets/'));
+    expect(Object.keys(routes).toSorted()).toEqual([...new Set(paths)].toSorted());
   });
 
   test('a failure is logged and not shown', async () => {
@@ -184,7 +244,7 @@ describe('listening', () => {
   test('on a port that is taken says so, and what to set', async () => {
     const url = await start(workerStatus);
     const port = Number(new URL(url).port);
-    await expect(startHttp({ host: '127.0.0.1', port, status: workerStatus, log })).rejects.toMatchObject({
+    await expect(startHttp({ host: '127.0.0.1', port, status: workerStatus, progress, log })).rejects.toMatchObject({
       kind: 'preflight',
       code: 'EADDRINUSE',
       message: expect.stringContaining(`${port}`),
@@ -192,7 +252,7 @@ describe('listening', () => {
   });
 
   test('ends with close, also while a client holds a half-sent request', async () => {
-    const server = await startHttp({ host: '127.0.0.1', port: 0, status: workerStatus, log });
+    const server = await startHttp({ host: '127.0.0.1', port: 0, status: workerStatus, progress, log });
     const { port } = new URL(server.url);
     const socket = connect(Number(port), '127.0.0.1');
     const ended = once(socket, 'close');

@@ -1,0 +1,99 @@
+import type { ProgressReport, TableReport } from '../../src/core/progress.ts';
+import type { ProgressSource } from '../../src/http/progress-routes.ts';
+
+/** A table that moves, with one gate of each result. */
+export function tableReport(table: string, more: Partial<TableReport> = {}): TableReport {
+  const gate = {
+    observedAt: '2026-03-01T11:59:00.000Z',
+    ttlSeconds: 300,
+    source: 'WAL',
+    reason: 'as measured',
+    waiver: undefined,
+  };
+  return {
+    table,
+    stage: 'dual',
+    stageSince: '2026-02-01T12:00:00.000Z',
+    stageBy: 'ada',
+    primary: 'legacy',
+    reverse: 'on',
+    target: 'new-primary',
+    verdict: 'not-ready',
+    gates: [
+      { ...gate, code: 'LAG', result: 'pass', value: '0.8 s', threshold: '≤ 5 s', next: undefined },
+      { ...gate, code: 'LEGACY_WRITES', result: 'fail', value: '12.4 %', threshold: '≤ 1 %', next: `writers ${table}` },
+      {
+        ...gate,
+        code: 'PARITY',
+        result: 'unknown',
+        value: undefined,
+        threshold: 'no mismatch',
+        observedAt: undefined,
+        next: undefined,
+      },
+    ],
+    next: `verdict ${table} --to new-primary`,
+    backfill: {
+      status: 'completed',
+      rowsSent: 1_000,
+      rowsEstimated: 990,
+      share: 1,
+      ratePerSecond: undefined,
+      etaSeconds: undefined,
+      reason: undefined,
+      finishedAt: '2026-02-01T11:00:00.000Z',
+    },
+    writes: {
+      legacy: 124,
+      reverse: 876,
+      trigger: 3,
+      foreign: 0,
+      windowSeconds: 86_400,
+      coveredSince: undefined,
+      countedUntil: '2026-03-01T12:00:00.000Z',
+      legacyShare: 0.124,
+    },
+    recent: [{ at: '2026-03-01T11:59:00.000Z', legacy: 1, reverse: 7, trigger: 0, foreign: 0, events: 1 }],
+    open: { deadLetters: 0, waiting: 0, conflicts: 0, held: undefined },
+    lastEchoAt: '2026-03-01T11:59:00.000Z',
+    changes: [],
+    ...more,
+  };
+}
+
+export function progressReport(more: Partial<ProgressReport> = {}): ProgressReport {
+  return {
+    name: 'shop',
+    at: '2026-03-01T12:00:00.000Z',
+    stale: undefined,
+    database: 'shop_app@db1:5432/shop',
+    worker: { state: 'streaming', problem: undefined, version: '0.1.0', startedAt: '2026-03-01T00:00:00.000Z' },
+    slot: {
+      name: 'banyan_shop',
+      active: true,
+      walStatus: 'reserved',
+      lagSeconds: 0.8,
+      lagBytes: 1_200_000,
+      observedAt: '2026-03-01T11:59:59.000Z',
+      wal: {
+        heldBytes: 48_000_000,
+        budgetBytes: 10_000_000_000,
+        growthPerSecond: 0,
+        exhaustedInSeconds: undefined,
+        action: 'warn',
+      },
+    },
+    bus: { name: 'shop-legacy', state: 'sending', accepted: 10, throttled: 0, queued: 0 },
+    reverse: { state: 'running', problem: undefined, inHand: 0, lagSeconds: 0.3 },
+    tables: [tableReport('public.orders'), tableReport('public.customers', { stage: 'shadow' })],
+    ...more,
+  };
+}
+
+/** Answers as it is told to. */
+export function progressSource(report: () => ProgressReport = progressReport): ProgressSource {
+  return {
+    report: async () => report(),
+    history: async ({ table, stepSeconds }) => ({ table, stepSeconds, traffic: [], health: [] }),
+  };
+}
