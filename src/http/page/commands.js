@@ -1,12 +1,10 @@
 // @ts-check
 import { commandLine, el } from './dom.js';
 
-const COMMANDS = new Set(
-  `backfill check conflicts dead-letters init preview readers recover redrive resolve-conflict run stage status verdict verify waive writers`.split(
-    ' ',
-  ),
-);
-const SECOND = new Set(['list', 'show', 'redrive', 'discard', 'resolve', 'status', 'pause', 'resume', 'start']);
+/** Those that take a table. */
+const OF_TABLE = new Set(['backfill', 'readers', 'stage', 'verdict', 'verify', 'waive', 'writers']);
+const OTHERS = new Set(['check', 'init', 'preview', 'recover', 'resolve-conflict', 'run', 'status', 'teardown']);
+const WITH_VERB = new Set(['conflicts', 'dead-letters']);
 
 /**
  * Whether a next step is a command line. Prose may begin with the same word: `check the network`.
@@ -14,9 +12,21 @@ const SECOND = new Set(['list', 'show', 'redrive', 'discard', 'resolve', 'status
  * @param {string} next
  */
 export function isCommand(next) {
-  const [first = '', second] = next.split(' ');
-  if (!COMMANDS.has(first)) return false;
-  return second === undefined || SECOND.has(second) || /^(-|<|[A-Z]+$)|[."*]/.test(second);
+  const [first = '', ...rest] = next.split(' ');
+  const options = rest.findIndex((word) => word.startsWith('-'));
+  const words = options < 0 ? rest.length : options;
+  if (OF_TABLE.has(first)) return words === 1;
+  if (WITH_VERB.has(first)) return words <= 2 && rest.length > 0;
+  return OTHERS.has(first) && words === 0;
+}
+
+/**
+ * A name as a shell takes it: whoever copies a command must not run what a table is called.
+ *
+ * @param {string} name
+ */
+export function shellWord(name) {
+  return /^[\w.]+$/.test(name) ? name : `'${name.replaceAll("'", `'\\''`)}'`;
 }
 
 /**

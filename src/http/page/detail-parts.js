@@ -1,5 +1,5 @@
 // @ts-check
-import { nextStep } from './commands.js';
+import { nextStep, shellWord } from './commands.js';
 import { age, commandLine, el } from './dom.js';
 import { count, dateTime, percent, span, UNKNOWN } from './format.js';
 import { problemLines } from './health.js';
@@ -122,12 +122,12 @@ export function openLines({ open, table }) {
   if (open.deadLetters > 0)
     lines.push(
       el('p', { text: `${count(open.deadLetters)} parked: they wait for a person.` }),
-      commandLine(`banyan dead-letters list --table ${table}`),
+      commandLine(`banyan dead-letters list --table ${shellWord(table)}`),
     );
   if (open.conflicts > 0)
     lines.push(
       el('p', { text: `${count(open.conflicts)} in conflict: both sides changed the same row.` }),
-      commandLine(`banyan conflicts list --table ${table}`),
+      commandLine(`banyan conflicts list --open --table ${shellWord(table)}`),
     );
   if (open.waiting > 0)
     lines.push(

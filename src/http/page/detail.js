@@ -1,4 +1,5 @@
 // @ts-check
+import { shellWord } from './commands.js';
 import { byId, commandLine, el, part, refreshAges, setAttr, setText } from './dom.js';
 import { backfillLines, changeList, gateList, numbersOfWrites, openLines } from './detail-parts.js';
 import { tableHistory } from './history.js';
@@ -108,7 +109,12 @@ function build(table, close) {
         class: 'quiet',
         text: 'Foreign keys, views, functions, grants and readers. What dynamic SQL reads, no catalog knows.',
       }),
-      el('div', { class: 'commands' }, commandLine(`banyan readers ${table}`), commandLine(`banyan writers ${table}`)),
+      el(
+        'div',
+        { class: 'commands' },
+        commandLine(`banyan readers ${shellWord(table)}`),
+        commandLine(`banyan writers ${shellWord(table)}`),
+      ),
     ),
     section('Stage history', changes),
   );
@@ -195,6 +201,10 @@ function verdictLines({ table, target, verdict, counts }) {
       ` to ${target} `,
       el('span', { class: 'quiet', text: counts }),
     ),
-    commandLine(result === 'ready' ? `banyan stage ${table} --to ${target}` : `banyan verdict ${table} --to ${target}`),
+    commandLine(
+      result === 'ready'
+        ? `banyan stage ${shellWord(table)} --to ${target}`
+        : `banyan verdict ${shellWord(table)} --to ${target}`,
+    ),
   ];
 }

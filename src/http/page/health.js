@@ -1,7 +1,7 @@
 // @ts-check
 import { byId, commandLine, el, part, setAttr, setText } from './dom.js';
 import { isCommand } from './commands.js';
-import { ago, brief, count, size, span, UNKNOWN } from './format.js';
+import { ago, brief, count, dateTime, size, span, UNKNOWN } from './format.js';
 
 /** @import { ProgressReport } from '../../core/progress.ts' */
 /** @import { Problem } from '../../core/status.ts' */
@@ -217,6 +217,6 @@ export function problemLines({ message, remedy, kind, since }) {
       el('b', { text: 'Remedy ' }),
       isCommand(step) ? commandLine(`banyan ${step}`) : remedy,
     ),
-    el('p', { class: 'source', text: `${kind}, since ${since}` }),
+    el('p', { class: 'source', text: `${kind}, since ${dateTime(since)}` }),
   ];
 }

@@ -94,6 +94,8 @@ export function tableList() {
     empty.hidden = visible > 0;
     byId('tables').hidden = visible === 0;
     byId('legend').hidden = visible === 0;
+    byId('stages').hidden = all === 0;
+    byId('controls').hidden = all === 0;
     if (visible > 0) return;
     if (all > 0) {
       const clear = el('button', { class: 'button', text: 'Show all tables', attrs: { type: 'button' } });
