@@ -1,0 +1,239 @@
+import type pg from 'pg';
+import { type Config, publicationName, slotName } from '../config/schema.ts';
+import type { GateCode, WriteCounts } from '../core/progress.ts';
+import { FIRST_STAGE, reverseIsOn } from '../core/stages.ts';
+import type { WorkerStatus } from '../core/status.ts';
+import { observeSlot } from '../postgres/slot.ts';
+import type { State } from '../state/state.ts';
+import type { TableStage } from '../state/table-stages.ts';
+import type { StoredWaiver } from '../state/waivers.ts';
+import { type Dependant, readDependants } from './dependants.ts';
+import { readsOf, type ReadTable } from './reads.ts';
+import {
+  allGaps,
+  backfillFacts,
+  lastBackfillReads,
+  openConflicts,
+  parkedLetters,
+  publishedSince,
+  writersSeen,
+} from './state-facts.ts';
+import type { Facts, LiveFacts, SlotFacts, TableFacts } from './table-facts.ts';
+import { type MigrationTable, observesWriters } from './tables.ts';
+
+export type { Facts, TableFacts };
+
+export interface CollectOptions {
+  readonly state: State;
+  /** The legacy database. */
+  readonly pool: pg.Pool;
+  readonly config: Config;
+  /** As `migrationTables` finds them. */
+  readonly tables: readonly MigrationTable[];
+  /** What the worker says of itself; undefined: none answered. */
+  readonly live: WorkerStatus | undefined;
+  /** When it said that, ISO 8601. */
+  readonly liveAt: string | undefined;
+  /** Where a worker was looked for, and what came of it: `no worker answered at …`. */
+  readonly noWorker?: string | undefined;
+}
+
+const NO_WRITES: WriteCounts = { legacy: 0, reverse: 0, trigger: 0, foreign: 0 };
+const NO_LETTERS = { forward: 0, reverse: 0, waiting: 0 };
+
+/** Asks both databases about all tables, in a number of queries that does not depend on theirs. */
+export async function collectFacts(options: CollectOptions): Promise<Facts> {
+  const { state, pool, config, tables, live, liveAt } = options;
+  const { scope } = state;
+  const at = new Date().toISOString();
+  const { gates } = config.progress;
+  const windowMs = gates.legacyWrites.window;
+  const [
+    slot,
+    stages,
+    backfills,
+    conflicts,
+    letters,
+    held,
+    published,
+    gaps,
+    position,
+    window,
+    quiet,
+    last,
+    writers,
+    waivers,
+  ] = await Promise.all([
+    slotFacts(pool, config),
+    state.stages.list(),
+    backfillFacts(scope),
+    openConflicts(scope),
+    parkedLetters(scope),
+    state.held.list(),
+    publishedSince(scope),
+    allGaps(scope),
+    state.traffic.position(),
+    state.traffic.sums({ seconds: windowMs / 1_000 }),
+    state.traffic.sums({ seconds: gates.legacyWrites.noneFor / 1_000 }),
+    state.traffic.lastWrites(),
+    observesWriters(config) ? writersSeen(scope, windowMs) : [],
+    state.waivers.list(),
+  ]);
+  const uses = await usesOf(options, stages);
+  const stageOf = byName(stages);
+  const heldBy = byName(held);
+  const allow = new Set(gates.legacyWrites.allow);
+  const nameless = namelessLetters(letters);
+
+  const facts = tables.map((table): TableFacts => {
+    const name = table.table;
+    const stage = stageOf.get(name);
+    const wrote = writers.filter((writer) => writer.table === name);
+    const lastWrites = last.get(name);
+    return {
+      ...table,
+      stage: stage?.stage ?? FIRST_STAGE,
+      stageSince: stage?.changedAt,
+      stageBy: stage?.changedBy,
+      publishedSince: published.get(name),
+      backfill: backfills.get(name) ?? { whole: undefined, partitions: [] },
+      conflictsOpen: conflicts.get(name) ?? 0,
+      deadLetters: { ...(letters.get(name) ?? NO_LETTERS), nameless },
+      held: heldBy.get(name)?.problem,
+      writes: {
+        window: window.get(name) ?? NO_WRITES,
+        quiet: quiet.get(name) ?? NO_WRITES,
+        allowed: table.observed
+          ? wrote.filter(({ application }) => allow.has(application)).reduce((sum, { changes }) => sum + changes, 0)
+          : undefined,
+        writers: wrote.filter(({ application }) => !allow.has(application)),
+        lastLegacyAt: lastWrites?.legacyAt,
+        lastEchoAt: lastWrites?.reverseAt,
+      },
+      reads: uses.reads.get(name),
+      dependants: uses.dependants.get(table.oid) ?? [],
+      waivers: waiversOf(waivers, name),
+    };
+  });
+  return {
+    at,
+    settings: config.progress,
+    slot,
+    live: live === undefined || liveAt === undefined ? undefined : liveFacts(live, liveAt),
+    noWorker: options.noWorker ?? 'no worker was asked',
+    countingSince: position?.countingSince,
+    gaps,
+    tables: new Map(facts.map((each) => [each.table, each])),
+  };
+}
+
+/**
+ * Looks at who reads each table, and remembers it where something moved. Called now and then by the worker, and with every collection of facts: statistics that were
+ * reset say nothing of the time before.
+ */
+export async function usesOf(
+  { state, pool, config, tables }: Pick<CollectOptions, 'state' | 'pool' | 'config' | 'tables'>,
+  stages: readonly TableStage[],
+): Promise<{
+  readonly reads: Awaited<ReturnType<typeof readsOf>>;
+  readonly dependants: ReadonlyMap<number, readonly Dependant[]>;
+}> {
+  const dependants = await readDependants(pool, {
+    oids: tables.map(({ oid }) => oid),
+    publication: publicationName(config),
+    stateSchema: config.state.schema,
+  });
+  const backfilled = await lastBackfillReads(state.scope);
+  const watched = readTables({ tables, stages, dependants, backfilled });
+  return { reads: await readsOf({ state, pool, tables: watched }), dependants };
+}
+
+/** Each table with what leads to it, and with when we ourselves may have read it. */
+export function readTables(options: {
+  readonly tables: readonly MigrationTable[];
+  readonly stages: readonly TableStage[];
+  readonly dependants: ReadonlyMap<number, readonly Dependant[]>;
+  readonly backfilled: ReadonlyMap<string, Date>;
+}): ReadTable[] {
+  const { tables, dependants, backfilled } = options;
+  const stageOf = byName(options.stages);
+  /** Reverse sync was on, or was until it was moved. */
+  const reversedSince = (table: MigrationTable, since: string): boolean => {
+    const stage = stageOf.get(table.table);
+    if (!table.reversed || stage === undefined) return false;
+    return reverseIsOn(stage.stage) || stage.changedAt >= since;
+  };
+  return tables.map((table) => {
+    const needs = dependants.get(table.oid) ?? [];
+    // A write to a table looks up the rows that its foreign keys point to.
+    const writers = tables.filter(({ oid }) => oid === table.oid || needs.some(({ from }) => from === oid));
+    const names = needs
+      .filter(({ kind }) => kind === 'view' || kind === 'materialized view' || kind === 'function')
+      .map(({ plain }) => plain);
+    return {
+      table: table.table,
+      oid: table.oid,
+      names: [...new Set([plainName(table), ...names])],
+      workedSince: (movedAt) =>
+        table.reselected ||
+        (backfilled.get(table.table)?.toISOString() ?? '') >= movedAt ||
+        writers.some((writer) => reversedSince(writer, movedAt)),
+    };
+  });
+}
+
+function plainName({ table, display }: MigrationTable): string {
+  // Dots may stand in either part: what is displayed says where the second begins.
+  const quoted = /(?:^|\.)"((?:[^"]|"")*)"$/.exec(display)?.[1];
+  return quoted?.replaceAll('""', '"') ?? table.slice(table.lastIndexOf('.') + 1);
+}
+
+async function slotFacts(pool: pg.Pool, config: Config): Promise<SlotFacts> {
+  const name = slotName(config);
+  const observed = await observeSlot(pool, name);
+  const none = { name, walStatus: undefined, invalidation: undefined, active: false };
+  if (observed === undefined) return { ...none, state: 'missing' };
+  const database = await pool.query<{ name: string }>('select current_database()::text as name');
+  const isOurs = observed.plugin === 'pgoutput' && observed.database === database.rows[0]?.name;
+  return {
+    name,
+    state: isOurs ? 'ours' : 'foreign',
+    walStatus: observed.walStatus,
+    invalidation: observed.invalidation,
+    active: observed.holder !== undefined,
+  };
+}
+
+function liveFacts(status: WorkerStatus, at: string): LiveFacts {
+  const { state, problem, startedAt, stream, traffic, reverse } = status;
+  return {
+    at,
+    state,
+    problem,
+    startedAt,
+    lagSeconds: stream.lagSeconds,
+    calmSince: stream.calmSince,
+    countedUntil: traffic.countedUntil,
+    reverse,
+    testedAt: (reverse as Tested | undefined)?.testedAt,
+  };
+}
+
+/** Says of itself when it was tested last. */
+interface Tested {
+  readonly testedAt?: string | undefined;
+}
+
+function namelessLetters(letters: ReadonlyMap<string, { readonly reverse: number }>): number {
+  let count = 0;
+  for (const [name, { reverse }] of letters) if (name.startsWith('queue:')) count += reverse;
+  return count;
+}
+
+function waiversOf(waivers: readonly StoredWaiver[], table: string): ReadonlyMap<GateCode, StoredWaiver> {
+  return new Map(waivers.filter((waiver) => waiver.table === table).map((waiver) => [waiver.gate, waiver]));
+}
+
+function byName<T extends { readonly table: string }>(items: readonly T[]): ReadonlyMap<string, T> {
+  return new Map(items.map((item) => [item.table, item]));
+}
