@@ -259,6 +259,7 @@ test('with the embedded bus, queue and rule of the way back are made by the work
       () => 'reverse sync does not run',
       { timeoutMs: 20_000 },
     );
+    await (await bed.state()).stages.set('public.orders', 'dual', 'a test');
     const put = (Source: string, orderId: number) =>
       worker.bus?.invoke('PutEvents', {
         Entries: [
