@@ -11,7 +11,6 @@ import { type InboxStore, inboxStore } from './inbox.ts';
 import { type LegacyChangeStore, legacyChangeStore } from './legacy-changes.ts';
 import { migrate, requireMigrated } from './migrate.ts';
 import { type ReadWatchStore, readWatchStore } from './read-watch.ts';
-import { type ReadWatchStore, readWatchStore } from './read-watch.ts';
 import { type RequestStore, requestStore } from './requests.ts';
 import { type OpenWorkStore, openWorkStore } from './open-work.ts';
 import { type ReverseLetterStore, reverseLetterStore } from './reverse-letters.ts';
@@ -22,7 +21,6 @@ import { type StageChangeStore, stageChangeStore } from './stage-changes.ts';
 import { type TableStageStore, tableStageStore } from './table-stages.ts';
 import { type TableStore, tableStore } from './tables.ts';
 import { type TrafficStore, trafficStore } from './traffic.ts';
-import { type WaiverStore, waiverStore } from './waivers.ts';
 import { type WaiverStore, waiverStore } from './waivers.ts';
 
 /** What one connector remembers beside its slot. All stores share the pool that was given; closing it stays with the caller. */
@@ -46,8 +44,6 @@ export interface State {
   readonly stageChanges: StageChangeStore;
   readonly legacyChanges: LegacyChangeStore;
   readonly traffic: TrafficStore;
-  readonly waivers: WaiverStore;
-  readonly readWatch: ReadWatchStore;
   readonly waivers: WaiverStore;
   readonly readWatch: ReadWatchStore;
   readonly openWork: OpenWorkStore;
@@ -97,7 +93,6 @@ async function stores(options: StateOptions): Promise<State> {
     traffic: trafficStore(scope),
     waivers: waiverStore(scope),
     readWatch: readWatchStore(scope),
-    waivers: waiverStore(scope),
     readWatch: readWatchStore(scope),
     openWork: openWorkStore(scope),
     health: healthStore(scope),
