@@ -103,7 +103,7 @@ async function serverCounters(pool: pg.Pool, tables: readonly ReadTable[]): Prom
 /** Why statements can not be read, or where the view is. */
 async function statementSource(pool: pg.Pool): Promise<{ readonly schema: string } | { readonly why: string }> {
   const { rows } = await pool.query<{ schema: string | null; info: boolean; track: string | null; may: boolean }>(
-    `select n.nspname::text as schema, to_regclass(format('%I.pg_stat_statements_info', n.nspname)) is not null as info,
+    `select n.nspname::text as schema, to_regclass(quote_ident(n.nspname) || '.pg_stat_statements_info') is not null as info,
             current_setting('pg_stat_statements.track', true) as track, pg_has_role('pg_read_all_stats', 'usage') as may
      from (select 1) as one left join pg_extension e on e.extname = 'pg_stat_statements' left join pg_namespace n on n.oid = e.extnamespace`,
   );
