@@ -10,17 +10,19 @@ export type Stage = (typeof STAGES)[number];
 /** Where a person moves a table to; the stages before go by themselves. */
 export type TargetStage = 'shadow' | 'dual' | 'new-primary' | 'retired';
 
-export type GateCode =
-  | 'BACKFILL_DONE'
-  | 'SLOT'
-  | 'LAG'
-  | 'PARITY'
-  | 'REVERSE_TEST'
-  | 'CONFLICTS_OPEN'
-  | 'DEAD_LETTERS'
-  | 'LEGACY_WRITES'
-  | 'LEGACY_READS'
-  | 'DEPENDANTS';
+export const GATE_CODES = [
+  'BACKFILL_DONE',
+  'SLOT',
+  'LAG',
+  'PARITY',
+  'REVERSE_TEST',
+  'CONFLICTS_OPEN',
+  'DEAD_LETTERS',
+  'LEGACY_WRITES',
+  'LEGACY_READS',
+  'DEPENDANTS',
+] as const;
+export type GateCode = (typeof GATE_CODES)[number];
 
 export type GateResult = 'pass' | 'fail' | 'unknown';
 

@@ -173,19 +173,13 @@ export function readTables(options: {
     return {
       table: table.table,
       oid: table.oid,
-      names: [...new Set([plainName(table), ...names])],
+      names: [...new Set([table.name, ...names])],
       workedSince: (movedAt) =>
         table.reselected ||
         (backfilled.get(table.table)?.toISOString() ?? '') >= movedAt ||
         writers.some((writer) => reversedSince(writer, movedAt)),
     };
   });
-}
-
-function plainName({ table, display }: MigrationTable): string {
-  // Dots may stand in either part: what is displayed says where the second begins.
-  const quoted = /(?:^|\.)"((?:[^"]|"")*)"$/.exec(display)?.[1];
-  return quoted?.replaceAll('""', '"') ?? table.slice(table.lastIndexOf('.') + 1);
 }
 
 async function slotFacts(pool: pg.Pool, config: Config): Promise<SlotFacts> {

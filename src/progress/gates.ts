@@ -2,7 +2,7 @@ import { type GateCode, type Gate, type GateResult, type Stage, type TargetStage
 import { legacyReads, legacyWrites, dependants } from './legacy-gates.ts';
 import { isRollback } from './stages.ts';
 import type { Facts, RunFacts, TableFacts } from './table-facts.ts';
-import { amount, moment, percent, span } from './words.ts';
+import { amount, moment, percent, shellWord, span } from './words.ts';
 
 /** What a gate is judged by. */
 export interface Question {
@@ -74,7 +74,7 @@ function backfillDone({ facts, table }: Question): Evidence {
   const threshold = 'complete';
   const base = { threshold, observedAt: facts.at, source: 'state' };
   const run = table.backfill.whole;
-  const next = `backfill ${table.display}`;
+  const next = `backfill ${shellWord(table.display)}`;
   if (!table.captured) {
     return { ...base, result: 'pass', value: 'not captured', reason: 'its rows are not sent by us' };
   }
@@ -204,14 +204,14 @@ function conflictsOpen({ facts, table }: Question): Evidence {
   const open = table.conflictsOpen;
   const base = { threshold: '0', value: `${open}`, observedAt: facts.at, source: 'state' };
   if (open === 0) return { ...base, result: 'pass', reason: 'nothing waits for a decision' };
-  const next = `conflicts list --table ${table.display} --open`;
+  const next = `conflicts list --table ${shellWord(table.display)} --open`;
   return { ...base, result: 'fail', reason: `${amount(open, 'conflict')} to decide`, next };
 }
 
 function deadLetters({ facts, table }: Question): Evidence {
   const { forward, reverse, waiting, nameless } = table.deadLetters;
   const base = { threshold: '0', value: `${forward + reverse}`, observedAt: facts.at, source: 'state' };
-  const next = `dead-letters list --table ${table.display}`;
+  const next = `dead-letters list --table ${shellWord(table.display)}`;
   if (table.held !== undefined) {
     return { ...base, result: 'fail', reason: `its changes are set aside: ${table.held.message}`, next };
   }

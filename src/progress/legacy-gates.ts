@@ -3,13 +3,13 @@ import type { ReadFacts } from './compare-reads.ts';
 import { INVISIBLE } from './dependants.ts';
 import type { Evidence, Question } from './gates.ts';
 import type { Facts, TableFacts } from './table-facts.ts';
-import { amount, moment, percent, span } from './words.ts';
+import { amount, moment, percent, shellWord, span } from './words.ts';
 
 /** Whether anybody still needs the legacy table: what a table must not have before it retires, and little of before the new system is primary. */
 
 export function legacyWrites(question: Question): Evidence {
   const { facts, table, to } = question;
-  const base = { observedAt: facts.live?.countedUntil, source: 'WAL', next: `writers ${table.display}` };
+  const base = { observedAt: facts.live?.countedUntil, source: 'WAL', next: `writers ${shellWord(table.display)}` };
   if (!table.captured) {
     const reason = 'the table is not captured: nobody counts its writes';
     return { ...base, result: 'unknown', threshold: 'counted', reason, next: 'check' };
@@ -90,7 +90,7 @@ export function legacyReads({ facts, table, now }: Question): Evidence {
     threshold: `none for ${span(noneFor)}`,
     observedAt: reads === undefined ? undefined : facts.at,
     source: reads?.source ?? 'statistics',
-    next: `readers ${table.display}`,
+    next: `readers ${shellWord(table.display)}`,
   };
   if (reads === undefined) return { ...base, result: 'unknown', reason: 'the table is not there to be looked at' };
   const from = now.getTime() - noneFor;
@@ -125,5 +125,5 @@ export function dependants({ facts, table }: Question): Evidence {
     ([kind, of]) => `${of.length} ${kind}${of.length === 1 ? '' : kind === 'policy' ? ' (several)' : 's'}`,
   );
   const reason = kinds.map((text) => text.replace('policy (several)', 'policies')).join(', ');
-  return { ...base, result: 'fail', reason, next: `readers ${table.display}` };
+  return { ...base, result: 'fail', reason, next: `readers ${shellWord(table.display)}` };
 }

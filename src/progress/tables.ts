@@ -6,6 +6,8 @@ import { toDatabaseError } from '../postgres/sqlstate.ts';
 
 /** A table that the configuration captures, or that an entry of `reverse.apply` writes. */
 export interface MigrationTable {
+  readonly schema: string;
+  readonly name: string;
   /** `schema.name`, as state and status name it. */
   readonly table: string;
   /** As a person writes it: quoted where SQL needs that. */
@@ -31,6 +33,8 @@ export async function migrationTables(pool: pg.Pool, config: Config): Promise<re
         const name = `${table.schema}.${table.name}`;
         const before = found.get(name);
         found.set(name, {
+          schema: table.schema,
+          name: table.name,
           table: name,
           display: displayName(table),
           oid: table.oid,
@@ -49,7 +53,14 @@ export async function migrationTables(pool: pg.Pool, config: Config): Promise<re
       if (relation === undefined) continue;
       const table = `${relation.schema}.${relation.name}`;
       const ways = { captured: false, backfillWanted: false, observed: false, reselected: false };
-      const fresh = { table, display: displayName(relation), oid: relation.oid, ...ways };
+      const fresh = {
+        schema: relation.schema,
+        name: relation.name,
+        table,
+        display: displayName(relation),
+        oid: relation.oid,
+        ...ways,
+      };
       found.set(table, { ...(found.get(table) ?? fresh), reversed: true });
     }
     return [...found.values()].toSorted((a, b) => (a.table < b.table ? -1 : 1));

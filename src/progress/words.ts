@@ -32,3 +32,8 @@ export function amount(number: number, singular: string, plural = `${singular}s`
 export function moment(iso: string): string {
   return `${iso.slice(0, 16).replace('T', ' ')} UTC`;
 }
+
+/** A name as a shell takes it, in commands that are shown. */
+export function shellWord(name: string): string {
+  return /^[\w.]+$/.test(name) ? name : `'${name.replaceAll("'", `'\\''`)}'`;
+}
