@@ -18,7 +18,7 @@ export async function healthcheck(context: CommandContext): Promise<ExitCode> {
 }
 
 /** From inside, a server that listens on every address is asked on loopback. */
-function reachable(host: string): string {
+export function reachable(host: string): string {
   if (host === '0.0.0.0') return '127.0.0.1';
   if (host === '::' || host === '[::]') return '[::1]';
   return host.includes(':') && !host.startsWith('[') && !isLoopback(`[${host}]`)

@@ -6,6 +6,8 @@ export type Style = 'bold' | 'dim' | 'red' | 'yellow' | 'green' | 'cyan';
 export interface Output {
   /** `--json`: results as JSON, no prose. */
   readonly json: boolean;
+  /** Writes text as it is, where stdout is a terminal that can be drawn over; undefined elsewhere. */
+  readonly draw?: ((text: string) => void) | undefined;
   /** A line of a result. */
   line(text?: string): void;
   /** A result as one line of JSON. */
@@ -24,6 +26,7 @@ export function createOutput(options: {
   const { json, stdout, stderr } = options;
   return {
     json,
+    draw: 'isTTY' in stdout && stdout.isTTY === true ? (text) => void stdout.write(text) : undefined,
     line: (text = '') => void stdout.write(`${text}\n`),
     value: (value) => void stdout.write(`${JSON.stringify(value)}\n`),
     note: (text = '') => void (json || stderr.write(`${text}\n`)),

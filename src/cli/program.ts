@@ -2,6 +2,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { addCommand, type Registration } from './command.ts';
 import { ExitCode, invocation, type Io } from './context.ts';
 import { exitCodeOf, printFailure } from './failure.ts';
+import { addGates } from './gate-commands.ts';
 import { account, assignment, list, port, span, whole } from './option-values.ts';
 import { createOutput } from './output.ts';
 import { addConflicts, addDeadLetters } from './parked-commands.ts';
@@ -69,7 +70,8 @@ To begin:
   ${me} check                    # what is not ready yet, and the statement that mends it
   ${me} run
 
-Exit codes: 0 ok, 1 unexpected, 2 usage or configuration, 3 not now (no worker, another one, no database),
+Exit codes: 0 ok, 1 unexpected, 2 usage or configuration, 3 not now (no worker, another one, no database; a verdict
+that is not ready), 4 a verdict that is unknown,
 5 something to mend first (see check), 6 halted (run --exit-on-halt)
 `;
 }
@@ -135,6 +137,12 @@ function addFirstSteps(program: Command, registration: Registration): void {
 
 function addOperation(program: Command, registration: Registration): void {
   program.commandsGroup('Operation:');
+  addCommand(program, 'status', {
+    description: 'how far the migration is, one line a table; needs no worker, but knows more with one',
+    registration,
+    run: async (_, options, context) =>
+      (await import('./status.ts')).status({ watch: options['watch'] === true }, context),
+  }).option('--watch', 'again every two seconds, until Ctrl-C');
   addCommand(program, 'backfill', {
     description: 'turn rows that are already there into events; without a table: how far the last ones are',
     registration,
@@ -161,6 +169,7 @@ function addOperation(program: Command, registration: Registration): void {
     .option('--timeout <seconds>', 'how long to wait for the worker’s answer', whole, 30);
   addDeadLetters(program, registration);
   addConflicts(program, registration);
+  addGates(program, registration);
   addCommand(program, 'writers', {
     description: 'which role and application writes to a table, where `observe: writers` has a trigger say so',
     registration,

@@ -1,22 +1,17 @@
 import type pg from 'pg';
 import { type Config, slotName } from '../config/schema.ts';
-import type {
-  ProgressReport,
-  TableReport,
-  TrafficPoint,
-  Verdict,
-  WriteCounts,
-  WritesReport,
-} from '../core/progress.ts';
-import { FIRST_STAGE, primaryOf, reverseIsOn } from '../core/stages.ts';
+import type { ProgressReport, TableReport, TrafficPoint, WriteCounts, WritesReport } from '../core/progress.ts';
+import { primaryOf, reverseIsOn } from '../core/stages.ts';
 import type { WorkerStatus } from '../core/status.ts';
 import { type ObservedSlot, observeSlot } from '../postgres/slot.ts';
-import { NOTHING_OPEN } from '../state/open-work.ts';
 import type { State } from '../state/state.ts';
 import { backfillReport } from './backfill-report.ts';
+import { collectFacts } from './facts.ts';
 import { nextStep } from './next-step.ts';
 import { nextTarget } from './stages.ts';
-import { type MigrationTable, migrationTables } from './tables.ts';
+import type { Facts, TableFacts } from './table-facts.ts';
+import { migrationTables } from './tables.ts';
+import { judge } from './verdict.ts';
 
 export interface ReportOptions {
   readonly config: Config;
@@ -27,6 +22,8 @@ export interface ReportOptions {
   readonly live: WorkerStatus | undefined;
   /** When it said so, ISO 8601. */
   readonly liveAt: string | undefined;
+  /** Where one was looked for, and what came of it, for people. */
+  readonly noWorker?: string | undefined;
   readonly now: Date;
 }
 
@@ -36,10 +33,10 @@ const CHANGES = 20;
 
 /** How far everything is, in a number of queries that does not grow with the tables. */
 export async function progressReport(options: ReportOptions): Promise<ProgressReport> {
-  const { config, pool, live, liveAt, now } = options;
+  const { config, pool, live, now } = options;
   const tables = await migrationTables(pool, config);
-  const known = await read(options);
-  const verdicts = new Map<string, Verdict>();
+  const facts = await collectFacts({ ...options, tables });
+  const known = { ...(await read(options)), facts, live, config, now };
   const slot = live === undefined ? await observeSlot(pool, slotName(config)) : undefined;
   return {
     name: config.name,
@@ -66,46 +63,33 @@ export async function progressReport(options: ReportOptions): Promise<ProgressRe
       inHand: live.reverse.inHand,
       lagSeconds: undefined,
     },
-    tables: tables.map((table) => tableReport(table, { ...known, verdicts, live, liveAt, config, now })),
+    tables: [...facts.tables.values()].map((table) => tableReport(table, known)),
   };
 }
 
-type Known = Awaited<ReturnType<typeof read>>;
-type Surroundings = Known &
-  Pick<ReportOptions, 'live' | 'liveAt' | 'config' | 'now'> & { readonly verdicts: ReadonlyMap<string, Verdict> };
+type Surroundings = Awaited<ReturnType<typeof read>> &
+  Pick<ReportOptions, 'live' | 'config' | 'now'> & { readonly facts: Facts };
 
-/** Of all tables at once. */
-async function read({ state, config, now }: ReportOptions) {
+/** What no gate asks for, of all tables at once. */
+async function read({ state, now }: ReportOptions) {
   const recentSince = new Date(Math.floor((now.getTime() - RECENT_MS) / MINUTE_MS) * MINUTE_MS);
-  const [stages, changes, backfills, sums, lastWrites, position, recent, open, held] = await Promise.all([
-    state.stages.list(),
+  const [changes, backfills, position, recent] = await Promise.all([
     state.stageChanges.latest(CHANGES),
     state.backfills.latest(),
-    state.traffic.sums({ seconds: windowSeconds(config) }),
-    state.traffic.lastWrites(),
     state.traffic.position(),
     state.traffic.points({ from: recentSince, to: new Date(now.getTime() + MINUTE_MS), stepSeconds: 60 }),
-    state.openWork.byTable(),
-    state.held.list(),
   ]);
   return {
-    stages: new Map(stages.map((stage) => [stage.table, stage])),
     changes,
     backfills: new Map(backfills.map((run) => [run.table, run])),
-    sums,
-    lastWrites,
     position,
     recent: Map.groupBy(recent, ({ table }) => table),
-    open,
-    held: new Map(held.map(({ table, problem }) => [table, problem])),
   };
 }
 
-function tableReport(followed: MigrationTable, known: Surroundings): TableReport {
-  const { table, display, reversed, captured } = followed;
-  const { live, verdicts } = known;
-  const moved = known.stages.get(table);
-  const stage = moved?.stage ?? FIRST_STAGE;
+function tableReport(facts: TableFacts, known: Surroundings): TableReport {
+  const { table, display, stage, reversed, deadLetters, held } = facts;
+  const { live } = known;
   const run = known.backfills.get(table);
   const backfill =
     run &&
@@ -113,55 +97,54 @@ function tableReport(followed: MigrationTable, known: Surroundings): TableReport
       run,
       live?.backfills.find((each) => each.table === table),
     );
-  const verdict = verdicts.get(table);
-  const open = { ...(known.open.get(table) ?? NOTHING_OPEN), held: known.held.get(table) };
-  const target = nextTarget(stage, { reversed, captured });
+  const target = nextTarget(stage, facts);
+  const verdict = target && judge(known.facts, table, target, known.now);
   const gates = verdict?.gates ?? [];
-  const step = {
-    display,
-    stage,
-    target,
-    verdict: verdict?.result,
-    gates,
-    backfill,
-    open,
-    isRunning: live !== undefined,
+  const open = {
+    deadLetters: deadLetters.forward + deadLetters.reverse,
+    waiting: deadLetters.waiting,
+    conflicts: facts.conflictsOpen,
+    held,
   };
+  const step = { display, stage, target, verdict: verdict?.result, gates, backfill, open };
   return {
     table,
     stage,
-    stageSince: moved?.changedAt,
-    stageBy: moved?.changedBy,
+    stageSince: facts.stageSince,
+    stageBy: facts.stageBy,
     primary: primaryOf(stage),
-    reverse: !reversed ? 'not configured' : reverseIsOn(stage) ? 'on' : 'off',
+    reverse: reversed ? (reverseIsOn(stage) ? 'on' : 'off') : 'not configured',
     target,
     verdict: verdict?.result,
     gates,
-    next: nextStep(step),
+    next: nextStep({ ...step, isRunning: live !== undefined }),
     backfill,
-    writes: writesOf(table, known),
+    writes: writesOf(facts, known),
     recent: (known.recent.get(table) ?? []).map(pointOf),
     open,
-    lastEchoAt: known.lastWrites.get(table)?.reverseAt,
+    lastEchoAt: facts.writes.lastEchoAt,
     changes: known.changes.get(table) ?? [],
   };
 }
 
-function writesOf(table: string, { sums, position, live, config, now }: Surroundings): WritesReport {
-  const counts = sums.get(table) ?? { legacy: 0, reverse: 0, trigger: 0, foreign: 0 };
-  const seconds = windowSeconds(config);
-  const since = position?.countingSince;
+function writesOf({ writes, publishedSince }: TableFacts, known: Surroundings): WritesReport {
+  const { position, live, config, now } = known;
+  const seconds = config.progress.gates.legacyWrites.window / 1_000;
+  // What was committed before the table was published, or before anything was counted, is in nobody's count.
+  const since = [position?.countingSince, publishedSince]
+    .filter((at) => at !== undefined)
+    .toSorted()
+    .at(-1);
   const isCovered = since !== undefined && Date.parse(since) <= now.getTime() - seconds * 1_000;
-  const { legacy, reverse, trigger, foreign } = counts;
   return {
-    legacy,
-    reverse,
-    trigger,
-    foreign,
+    legacy: writes.window.legacy,
+    reverse: writes.window.reverse,
+    trigger: writes.window.trigger,
+    foreign: writes.window.foreign,
     windowSeconds: seconds,
     coveredSince: isCovered ? undefined : since,
     countedUntil: live?.traffic.countedUntil ?? position?.countedAt,
-    legacyShare: legacyShare(counts),
+    legacyShare: legacyShare(writes.window),
   };
 }
 
@@ -197,10 +180,6 @@ function slotOf({ config, live, now }: ReportOptions, observed: ObservedSlot | u
 /** Read by this worker, or by the one that it stands by for. */
 function isActive({ state }: WorkerStatus): boolean {
   return state === 'streaming' || state === 'catching-up' || state === 'standby';
-}
-
-function windowSeconds({ progress }: Config): number {
-  return progress.gates.legacyWrites.window / 1_000;
 }
 
 /** Without password and parameters; also of a URL whose password holds what it must not. */

@@ -12,7 +12,6 @@ import { type LegacyChangeStore, legacyChangeStore } from './legacy-changes.ts';
 import { migrate, requireMigrated } from './migrate.ts';
 import { type ReadWatchStore, readWatchStore } from './read-watch.ts';
 import { type RequestStore, requestStore } from './requests.ts';
-import { type OpenWorkStore, openWorkStore } from './open-work.ts';
 import { type ReverseLetterStore, reverseLetterStore } from './reverse-letters.ts';
 import { type ReverseSecretStore, reverseSecretStore } from './reverse-secret.ts';
 import { type StateScope, storable, usingState } from './scope.ts';
@@ -46,7 +45,6 @@ export interface State {
   readonly traffic: TrafficStore;
   readonly waivers: WaiverStore;
   readonly readWatch: ReadWatchStore;
-  readonly openWork: OpenWorkStore;
   readonly health: HealthStore;
 }
 
@@ -93,8 +91,6 @@ async function stores(options: StateOptions): Promise<State> {
     traffic: trafficStore(scope),
     waivers: waiverStore(scope),
     readWatch: readWatchStore(scope),
-    readWatch: readWatchStore(scope),
-    openWork: openWorkStore(scope),
     health: healthStore(scope),
   };
 }

@@ -1,0 +1,158 @@
+import type { ProgressReport, TableReport } from '../core/progress.ts';
+import { moment, span } from '../progress/words.ts';
+import { roughly } from './backfill-pace.ts';
+import { type Cut, cutEnd, cutMiddle, fitRows, visible, widthOf } from './fit-columns.ts';
+import type { Output } from './output.ts';
+import { backfillText, bytes, gatesText, openText, parityText, writesText } from './status-words.ts';
+
+export const WIDTH = 100;
+
+const HEAD_SEPARATOR = '  ';
+const CUTS: readonly Cut[] = [cutMiddle, cutEnd, cutEnd, cutEnd, cutEnd, cutEnd, cutEnd, cutEnd];
+const [TABLE, BACKFILL, PARITY, WRITES, OPEN, NEXT] = [0, 3, 4, 5, 6, 7];
+/** First what is said twice or is seldom needed, last what nothing else says. */
+const GIVE = [
+  { column: TABLE, least: 30 },
+  { column: BACKFILL, least: 11 },
+  { column: NEXT, least: 26 },
+  { column: TABLE, least: 16 },
+  { column: NEXT, least: 13 },
+  { column: BACKFILL, least: 5 },
+  { column: WRITES, least: 11 },
+  { column: PARITY, least: 4 },
+  { column: OPEN, least: 4 },
+];
+
+export interface StatusView {
+  readonly report: ProgressReport;
+  /** Why no worker could be asked. */
+  readonly noWorker: string | undefined;
+  readonly output: Pick<Output, 'paint'>;
+}
+
+/** The report for people, in lines of at most 100 columns. */
+export function statusLines(view: StatusView): string[] {
+  const { report } = view;
+  const lines = [...headLines(report), ...troubleLines(view)];
+  if (report.tables.length === 0)
+    return [...lines, 'no table is captured or written: see `banyan check`'].map((line) => cutEnd(line, WIDTH));
+  return [...lines.map((line) => cutEnd(line, WIDTH)), ...tableLines(view), ...footLines(report)];
+}
+
+function headLines({ name, database, slot, worker }: ProgressReport): string[] {
+  const { wal } = slot;
+  const lag = [
+    slot.lagSeconds === undefined ? undefined : span(slot.lagSeconds * 1_000),
+    slot.lagBytes === undefined ? undefined : bytes(slot.lagBytes),
+  ].filter((each) => each !== undefined);
+  const holds =
+    wal.heldBytes === undefined
+      ? `WAL held not known, budget ${bytes(wal.budgetBytes)}`
+      : `WAL held ${bytes(wal.heldBytes)} of ${bytes(wal.budgetBytes)}`;
+  const state = slot.active === true ? 'active' : slot.walStatus === undefined ? 'missing' : 'not read by anybody';
+  const facts = [
+    `slot ${slot.name} ${state}`,
+    `lag ${lag.length === 0 ? 'not known' : lag.join(' / ')}`,
+    holds,
+    ...(worker === undefined || worker.state === 'streaming' ? [] : [`worker ${worker.state}`]),
+  ].join(' · ');
+  const place = [visible(name), visible(database)].join(HEAD_SEPARATOR);
+  const whole = `${place}${HEAD_SEPARATOR}${facts}`;
+  return widthOf(whole) <= WIDTH ? [whole] : [cutMiddle(place, WIDTH), facts];
+}
+
+function troubleLines({ report, noWorker, output }: StatusView): string[] {
+  const { worker, slot, stale, reverse } = report;
+  const red = (text: string) => output.paint('red', cutEnd(visible(text), WIDTH));
+  const yellow = (text: string) => output.paint('yellow', cutEnd(visible(text), WIDTH));
+  const lines: string[] = [];
+  if (worker === undefined) {
+    const counted = newest(report.tables);
+    const since = counted === undefined ? 'no write was counted yet' : `writes are counted up to ${moment(counted)}`;
+    lines.push(yellow(noWorker ?? 'no worker was asked'), yellow(`  its lag and pace are not known; ${since}`));
+  }
+  if (stale !== undefined) lines.push(red(`as it was at ${moment(report.at)}: ${stale.message}`));
+  for (const [what, problem] of [
+    ['worker', worker?.problem],
+    ['reverse sync', reverse?.problem],
+  ] as const) {
+    if (problem !== undefined) lines.push(red(`${what}: ${problem.message}`), red(`  → ${problem.remedy}`));
+  }
+  const { exhaustedInSeconds, growthPerSecond, action } = slot.wal;
+  if (exhaustedInSeconds !== undefined) {
+    const pace = growthPerSecond === undefined ? '' : ` at ${bytes(growthPerSecond)}/s`;
+    const then = action === 'drop-slot' ? '; then the slot is dropped' : '';
+    lines.push(yellow(`the WAL budget is used up in ~${roughly(exhaustedInSeconds)}${pace}${then}`));
+  }
+  return lines;
+}
+
+function newest(tables: readonly TableReport[]): string | undefined {
+  return tables
+    .flatMap(({ writes }) => writes.countedUntil ?? [])
+    .toSorted()
+    .at(-1);
+}
+
+function tableLines({ report, output }: StatusView): string[] {
+  const { tables } = report;
+  const windowMs = (tables[0]?.writes.windowSeconds ?? 0) * 1_000;
+  const heads = ['TABLE', 'STAGE', 'GATES', 'BACKFILL', 'PARITY', `OLD/NEW ${span(windowMs)}`, 'OPEN', 'NEXT'];
+  const names = shortNames(tables.map(({ table }) => table));
+  const rows = tables.map((table, index) => [
+    visible(names[index] ?? ''),
+    table.stage,
+    gatesText(table),
+    backfillText(table),
+    parityText(table),
+    writesText(table),
+    openText(table),
+    visible(table.next ?? '-'),
+  ]);
+  const layout = { columns: CUTS, width: WIDTH, give: GIVE };
+  // The name stands in the row: where commands are long, it need not stand in them again.
+  const isTight = fitRows(rows, { ...layout, width: Number.MAX_SAFE_INTEGER }).some((line) => widthOf(line) > WIDTH);
+  if (isTight) tables.forEach((table, index) => (rows[index] as string[]).splice(NEXT, 1, withoutName(table)));
+  const [head = '', ...lines] = fitRows([heads, ...rows], layout);
+  return [output.paint('dim', head), ...lines.map((line, index) => painted(line, { table: tables[index], output }))];
+}
+
+function painted(
+  line: string,
+  { table, output }: { readonly table: TableReport | undefined; readonly output: Pick<Output, 'paint'> },
+): string {
+  if (table === undefined) return line;
+  const { held, conflicts, deadLetters } = table.open;
+  if (held !== undefined || conflicts + deadLetters > 0) return output.paint('yellow', line);
+  return table.verdict === 'ready' ? output.paint('green', line) : line;
+}
+
+/** Without the schema, where it is the same everywhere. */
+function shortNames(names: readonly string[]): readonly string[] {
+  const [first = ''] = names;
+  const prefix = first.slice(0, first.indexOf('.') + 1);
+  return names.every((name) => name.startsWith(prefix)) ? names.map((name) => name.slice(prefix.length)) : names;
+}
+
+/** `verdict … --to dual` */
+function withoutName({ next, table }: TableReport): string {
+  if (next === undefined) return '-';
+  const [schema = '', ...rest] = table.split('.');
+  const quoted = [
+    table,
+    `"${schema}"."${rest.join('.')}"`,
+    `${schema}."${rest.join('.')}"`,
+    `"${schema}".${rest.join('.')}`,
+  ];
+  const spelling = quoted.find((name) => next.includes(name));
+  return visible(spelling === undefined ? next : next.replace(spelling, '…'));
+}
+
+function footLines({ tables }: ProgressReport): string[] {
+  const isWaived = tables.some((table) => gatesText(table).endsWith('*'));
+  const isPart = tables.some(({ writes }) => writes.legacyShare !== undefined && writes.coveredSince !== undefined);
+  return [
+    ...(isWaived ? ['* with waivers: `verdict` names them, and who gave them until when'] : []),
+    ...(isPart ? ['~ writes: not all of that time was counted'] : []),
+  ];
+}

@@ -1,0 +1,183 @@
+import { describe, expect, test } from 'vitest';
+import { cutEnd, cutMiddle, widthOf } from '../../src/cli/fit-columns.ts';
+import { statusLines } from '../../src/cli/status-lines.ts';
+import { bytes, short } from '../../src/cli/status-words.ts';
+import type { ProgressReport } from '../../src/core/progress.ts';
+import { databaseOf } from '../../src/progress/report.ts';
+import { progressReport, tableReport } from '../support/progress-report.ts';
+
+const lines = (report: ProgressReport, noWorker?: string) =>
+  statusLines({ report, noWorker, output: { paint: (_style, text) => text } });
+
+const NOTHING_BACKFILLED = { backfill: undefined };
+
+/** The line of a table whose backfill runs. */
+function running(more: object): string {
+  return (
+    lines(
+      progressReport({
+        tables: [
+          tableReport('public.orders', {
+            next: 'run',
+            backfill: {
+              status: 'running',
+              rowsSent: 8_100_000,
+              rowsEstimated: 8_100_500,
+              share: 0.99,
+              ratePerSecond: 1_000,
+              etaSeconds: 1_320,
+              reason: undefined,
+              finishedAt: undefined,
+              ...more,
+            },
+          }),
+        ],
+      }),
+    ).at(-1) ?? ''
+  );
+}
+
+describe('the lines of a status', () => {
+  test('say it all of each table on one line', () => {
+    const [head, ...table] = lines(
+      progressReport({
+        tables: [
+          tableReport('public.orders', { next: 'verdict orders' }),
+          tableReport('public.customers', {
+            stage: 'shadow',
+            verdict: 'ready',
+            open: { deadLetters: 2, waiting: 1, conflicts: 0, held: undefined },
+            next: 'run',
+            ...NOTHING_BACKFILLED,
+          }),
+        ],
+      }),
+    );
+    expect(head).toBe(
+      'shop  shop_app@db1:5432/shop  slot banyan_shop active · lag 0.8 s / 1.2 MB · WAL held 48 MB of 10 GB',
+    );
+    expect(table).toEqual([
+      'TABLE      STAGE   GATES  BACKFILL  PARITY  OLD/NEW 1 d    OPEN  NEXT',
+      'orders     dual    1/3    done      -       12.4 / 87.6 %  0     verdict orders',
+      'customers  shadow  1/3    -         -       12.4 / 87.6 %  3     run',
+    ]);
+  });
+
+  test('never say that a backfill is done before it is, and mark what is estimated', () => {
+    expect(running({})).toContain('~99 % 8.1M eta ~22 min');
+    expect(running({ share: undefined, etaSeconds: undefined })).toMatch(/ {2}8\.1M {2}/);
+    expect(running({ status: 'paused' })).toContain('paused ~99 % 8.1M');
+  });
+
+  test('say that no worker answers, and how old the counts are', () => {
+    const report = progressReport({ worker: undefined, bus: undefined, reverse: undefined });
+    expect(lines(report, 'no worker answered at http://127.0.0.1:8080').slice(1, 3)).toEqual([
+      'no worker answered at http://127.0.0.1:8080',
+      '  its lag and pace are not known; writes are counted up to 2026-03-01 12:00 UTC',
+    ]);
+  });
+
+  test('show what is wrong, with its remedy, and when the WAL budget is used up', () => {
+    const problem = { kind: 'bus-missing', message: 'no such bus', remedy: 'create it', since: '' } as const;
+    const report = progressReport();
+    const wal = {
+      ...report.slot.wal,
+      growthPerSecond: 3_000_000,
+      exhaustedInSeconds: 21_600,
+      action: 'drop-slot',
+    } as const;
+    const shown = lines({
+      ...report,
+      worker: { state: 'waiting', problem, version: '', startedAt: '' },
+      slot: { ...report.slot, wal },
+    });
+    expect(shown).toEqual(
+      expect.arrayContaining([
+        'worker: no such bus',
+        '  → create it',
+        'the WAL budget is used up in ~6.0 h at 3 MB/s; then the slot is dropped',
+      ]),
+    );
+  });
+
+  test('show a waiver, and that not all of the time was counted', () => {
+    const table = tableReport('public.orders');
+    const waiver = { by: 'ada', reason: 'no parity yet', until: '2026-04-01T00:00:00.000Z' };
+    const gates = table.gates.map((gate) => (gate.code === 'PARITY' ? { ...gate, waiver } : gate));
+    const writes = { ...table.writes, coveredSince: '2026-03-01T10:00:00.000Z' };
+    const shown = lines(progressReport({ tables: [{ ...table, gates, writes }] }));
+    expect(shown.join('\n')).toMatch(/ 2\/3\* .*~12\.4 \/ 87\.6 %/);
+    expect(shown.slice(-2)).toEqual([expect.stringMatching(/^\* with waivers/), expect.stringMatching(/^~ writes/)]);
+  });
+
+  test.each([
+    [
+      'long',
+      (n: number) => `${'accounting_department_'.repeat(2)}x.${'quarterly_statement_of_everything_'.repeat(2)}${n}`,
+    ],
+    ['wide', (n: number) => `${'会計部'.repeat(7)}.${'四半期報告書'.repeat(4)}${n}`],
+    ['hostile', (n: number) => `public.\u001B[2J\u202E${'a'.repeat(50)}${n}`],
+  ])('fit into 100 columns with %s names, and tell them apart', (_, nameOf) => {
+    const names = Array.from({ length: 200 }, (_value, index) => nameOf(index));
+    const problem = { kind: 'gap', message: 'm'.repeat(300), remedy: 'r'.repeat(300), since: '' } as const;
+    const shown = lines({
+      ...progressReport({
+        database: `${'user'.repeat(20)}@${'host'.repeat(30)}:5432/shop`,
+        stale: problem,
+        worker: { state: 'halted', problem, version: '', startedAt: '' },
+      }),
+      tables: names.map((name) =>
+        tableReport(name, {
+          stage: 'new-primary',
+          backfill: {
+            status: 'running',
+            rowsSent: 123_456_789,
+            rowsEstimated: 200_000_000,
+            share: 0.617,
+            ratePerSecond: 1,
+            etaSeconds: 86_400 * 400,
+            reason: undefined,
+            finishedAt: undefined,
+          },
+          open: { deadLetters: 123_456, waiting: 0, conflicts: 0, held: problem },
+        }),
+      ),
+    });
+    expect(shown.filter((line) => widthOf(line) > 100)).toEqual([]);
+    expect(shown.join('')).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+    expect(new Set(shown.filter((line) => line.includes('new-primary'))).size).toBe(200);
+    // The row says of which table the command is.
+    expect(shown.at(-1)).toContain('verdict … -');
+  });
+});
+
+describe('text', () => {
+  test('that is too long loses its middle, or its end, never more than it must', () => {
+    expect(cutMiddle('abcdefghij', 10)).toBe('abcdefghij');
+    expect(cutMiddle('abcdefghij', 5)).toBe('ab…ij');
+    expect(cutMiddle('四半期報告書', 7)).toBe('四半…書');
+    expect(widthOf(cutMiddle('四半期報告書', 7))).toBeLessThanOrEqual(7);
+    expect(cutEnd('abcdefghij', 5)).toBe('abcd…');
+    expect(cutEnd('abc', 0)).toBe('');
+  });
+
+  test('of amounts is short', () => {
+    expect([0, 999, 1_000, 48_000_000, 1_200_000, 999_600, 10_000_000_000].map(bytes)).toEqual([
+      '0 B',
+      '999 B',
+      '1 kB',
+      '48 MB',
+      '1.2 MB',
+      '1 MB',
+      '10 GB',
+    ]);
+    expect([0, 950, 8_100_000, 61_400].map(short)).toEqual(['0', '950', '8.1M', '61k']);
+  });
+
+  test('of a database URL never holds its password', () => {
+    expect(databaseOf('postgresql://app:secret@db1:5432/shop?sslmode=require')).toBe('app@db1:5432/shop');
+    expect(databaseOf('postgres://app:se@cr/et@db1/shop')).toBe('app@db1/shop');
+    expect(databaseOf('postgresql://db1/shop')).toBe('db1/shop');
+    expect(databaseOf('postgresql:///shop?password=secret')).toBe('/shop');
+  });
+});
