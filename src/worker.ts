@@ -20,6 +20,7 @@ import { readState } from './state/state.ts';
 import { StatusBoard } from './status-board.ts';
 import { openHistory } from './worker-history.ts';
 import { openProgress } from './worker-progress.ts';
+import { openReadWatch } from './worker-reads.ts';
 import { openWayBack, type WayBack } from './worker-reverse.ts';
 
 export interface WorkerOptions {
@@ -82,7 +83,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     parts.defer(() => publisher.close());
     wayBack = await openWayBack({ config, connection, bus, log });
     const history = openHistory({ config, status: () => board.status(), log });
-    const companions = wayBack === undefined ? [history] : [history, wayBack.companion];
+    const always = [history, openReadWatch({ config, log })];
+    const companions = wayBack === undefined ? always : [...always, wayBack.companion];
     // Nothing is connected by it: what is wrong with a URL is told now.
     await openPools(config, { connection, log })[Symbol.asyncDispose]();
     const files = {
