@@ -1,26 +1,11 @@
 import { parseLsn } from '../core/lsn.ts';
-import type { BackfillProgress, TableStatus, WorkerState, WorkerStatus } from '../core/status.ts';
+import type { BackfillProgress, LoopStatus, TableStatus, WorkerState, WorkerStatus } from '../core/status.ts';
+import { byTable, type MetricDefinition, OTHERS, type Sample, sampleOf, summedUp } from './metric.ts';
+import { progressMetrics } from './progress-metrics.ts';
 import { isReady } from './readiness.ts';
 import { reverseMetrics } from './reverse-metrics.ts';
 
-export interface Sample {
-  readonly value: number;
-  readonly labels?: Readonly<Record<string, string>>;
-}
-
-/** One metric, read from the status when Prometheus asks. */
-export interface MetricDefinition {
-  readonly name: string;
-  readonly type: 'counter' | 'gauge';
-  readonly help: string;
-  readonly labels?: readonly string[];
-  /** No sample: not known (yet). */
-  readonly read: (status: WorkerStatus) => readonly Sample[];
-}
-
-/** Tables with a label of their own; a pattern such as `tenant_*.orders` can match thousands. The rest is summed up. */
-const MAX_TABLES = 500;
-const OTHER_TABLES = '(other)';
+const MAX_ORIGINS = 50;
 
 const STATES: readonly WorkerState[] = [
   'starting',
@@ -76,6 +61,16 @@ export const metricDefinitions: readonly MetricDefinition[] = [
 
   gauge('banyan_slot_held_bytes', 'WAL that the server keeps for the slot.', ({ slot }) => slot.heldBytes),
   gauge('banyan_slot_budget_bytes', 'WAL that the slot may hold (legacy.walBudget).', ({ slot }) => slot.budgetBytes),
+  gauge(
+    'banyan_slot_growth_bytes_per_second',
+    'What the slot holds has grown by, over the last minutes; no sample: not seen for long enough.',
+    ({ slot }) => slot.growthPerSecond,
+  ),
+  gauge(
+    'banyan_slot_budget_exhausted_in_seconds',
+    'Until the slot’s budget is used up, at that growth; no sample: it does not grow.',
+    ({ slot }) => slot.exhaustedInSeconds,
+  ),
   gauge(
     'banyan_slot_lag_bytes',
     'WAL between the end of the server’s WAL and the confirmed position.',
@@ -139,7 +134,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
     type: 'counter',
     help: 'Changes of captured tables that were replicated into the database, by replication origin.',
     labels: ['origin'],
-    read: ({ loop }) => Object.entries(loop.origins).map(([origin, value]) => ({ value, labels: { origin } })),
+    read: ({ loop }) => byOrigin(loop.origins),
   },
 
   gauge(
@@ -208,6 +203,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
     status === 'running' ? 1 : 0,
   ),
   ...reverseMetrics,
+  ...progressMetrics,
 ];
 
 function gauge(name: string, help: string, read: (status: WorkerStatus) => number | undefined): MetricDefinition {
@@ -261,25 +257,12 @@ function oneOf(
   };
 }
 
-function sampleOf(value: number | undefined): Sample[] {
-  return value === undefined ? [] : [{ value }];
-}
-
-function byTable(status: WorkerStatus, read: (table: TableStatus) => number) {
-  return summedUp(status.tables, read);
-}
-
-/** A sample for each of the first tables, and one for all others. */
-function summedUp<T extends { readonly table: string }>(
-  tables: readonly T[],
-  read: (table: T) => number,
-): { value: number; labels: { table: string } }[] {
-  const samples = tables.slice(0, MAX_TABLES).map((table) => ({ value: read(table), labels: { table: table.table } }));
-  const others = tables.slice(MAX_TABLES);
-  if (others.length > 0) {
-    samples.push({ value: others.reduce((sum, table) => sum + read(table), 0), labels: { table: OTHER_TABLES } });
-  }
-  return samples;
+/** What a subscription is called is the database's to say, and how many there ever were. */
+function byOrigin(origins: LoopStatus['origins']): Sample[] {
+  const counted = Object.entries(origins);
+  const others = counted.slice(MAX_ORIGINS).reduce((sum, [, changes]) => sum + changes, 0);
+  const named = counted.slice(0, MAX_ORIGINS).map(([origin, value]) => ({ value, labels: { origin } }));
+  return counted.length > MAX_ORIGINS ? [...named, { value: others, labels: { origin: OTHERS } }] : named;
 }
 
 function seconds(time: string | undefined): number | undefined {

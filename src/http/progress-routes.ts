@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { BanyanError } from '../core/errors.ts';
 import type { History, ProgressReport } from '../core/progress.ts';
+import { resolvesWithin } from '../flow/within.ts';
 import { type HistoryQuery, parseHistoryQuery } from './history-query.ts';
 
 /** Where the routes have it from. */
@@ -9,6 +10,22 @@ export interface ProgressSource {
   /** Made at most once in two seconds; throws a BanyanError where none was ever made. */
   report(): Promise<ProgressReport>;
   history(query: HistoryQuery): Promise<History>;
+}
+
+/** For numbers that are told with and without it; undefined: none can be made now, or not in time. An old one is no news. */
+export async function reportInTime(
+  source: Pick<ProgressSource, 'report'>,
+  limitMs: number,
+): Promise<ProgressReport | undefined> {
+  try {
+    const making = source.report();
+    if (!(await resolvesWithin(limitMs, making))) return undefined;
+    const made = await making;
+    return made.stale === undefined ? made : undefined;
+  } catch {
+    // Whoever made it has logged why.
+    return undefined;
+  }
 }
 
 /** A facade may keep an answer so long, and need not ask meanwhile. */

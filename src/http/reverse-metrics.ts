@@ -1,5 +1,5 @@
 import type { ReverseState, ReverseStatus } from '../core/status.ts';
-import type { MetricDefinition, Sample } from './metric-definitions.ts';
+import type { MetricDefinition, Sample } from './metric.ts';
 
 const STATES: readonly ReverseState[] = ['off', 'testing', 'running', 'waiting', 'refused'];
 

@@ -7,7 +7,7 @@ import { isOwnHostHeader, refuseOpenHost, tokenCheck } from './access.ts';
 import { serveLive } from './live.ts';
 import { createMetrics } from './metrics.ts';
 import { readPageFiles, servePage } from './page-files.ts';
-import { type ProgressSource, serveProgress } from './progress-routes.ts';
+import { type ProgressSource, reportInTime, serveProgress } from './progress-routes.ts';
 import { isReady, notReady, readyText } from './readiness.ts';
 
 export interface HttpOptions {
@@ -46,6 +46,9 @@ const ROUTES: Readonly<Record<string, string>> = {
   '/v1/events': 'server-sent events: `report` whenever /v1/tables has changed',
   '/metrics': 'Prometheus metrics',
 };
+
+/** A scrape gives up after ten seconds, as Prometheus is set up by default. */
+const SCRAPE_MS = 5_000;
 
 const SECURITY_HEADERS: Readonly<Record<string, string>> = {
   'cache-control': 'no-store',
@@ -137,7 +140,10 @@ function serve(app: FastifyInstance, options: HttpOptions): void {
 
   app.get('/v1/status', (_request, reply) => reply.send(status()));
 
-  app.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.expose(status())));
+  app.get('/metrics', async (_request, reply) => {
+    const report = await reportInTime(progress, SCRAPE_MS);
+    return reply.type(metrics.contentType).send(await metrics.expose(status(), report));
+  });
 
   serveProgress(app, progress);
   serveLive(app, { report: () => progress.report() });

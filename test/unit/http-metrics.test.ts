@@ -11,7 +11,7 @@ async function samples(
 ): Promise<Map<string, number>> {
   const metrics = createMetrics('shop');
   let text = '';
-  for (const status of statuses) text = await metrics.expose(status);
+  for (const status of statuses) text = await metrics.expose(status, undefined);
   const found = new Map<string, number>();
   for (const line of text.split('\n')) {
     if (!line.startsWith('banyan_')) continue;
