@@ -58,7 +58,7 @@ function tableNamed(name: string, tables: readonly MigrationTable[]): MigrationT
   }
   const near = nearest(
     name,
-    tables.map(({ display }) => display),
+    tables.flatMap((candidate) => [candidate.display, candidate.name]),
   );
   throw new BanyanError('usage', `neither \`capture\` nor \`reverse.apply\` names a table ${name}`, {
     remedy: near === undefined ? '`banyan status` lists those that they name' : `did you mean ${near}?`,

@@ -245,6 +245,7 @@ for (const major of majors) {
       await bed.as('app', 'grant select on orders to managed_billing', { scans: false });
       await bed.as('app', 'vacuum orders', { scans: false });
       await readsAre(bed, 'pass');
+      expect((await bed.table()).reads).toMatchObject({ readAt: undefined, unclearAt: undefined });
     });
 
     test('our own reading is none by statements, and a read by a role that may be an application’s is unclear', async () => {

@@ -369,23 +369,21 @@ describe('a gate', () => {
   for (const each of cases) {
     test(`${each.gate}: ${each.what}: ${each.is}`, () => {
       const gate = measured(each);
-      expect({ result: gate.result, reason: gate.reason }).toEqual({
+      expect({ result: gate.result, value: gate.value, reason: gate.reason }).toEqual({
         result: each.is,
-        reason: each.says === undefined ? expect.any(String) : expect.stringMatching(each.says),
+        value: each.value ?? gate.value,
+        reason: gate.reason,
       });
-      if (each.value !== undefined) expect(gate.value).toBe(each.value);
+      expect(gate.reason).toMatch(each.says ?? /./);
     });
   }
 
   test('is tried with each result that it can have, and with evidence that is too old', () => {
-    const results = (code: GateCode) => new Set(cases.filter(({ gate }) => gate === code).map(({ is }) => is));
     for (const code of GATE_CODES) {
       if (code === 'PARITY') continue;
-      expect([...results(code)].toSorted(), code).toEqual(['fail', 'pass', 'unknown']);
-      expect(
-        cases.some(({ gate, what, is }) => gate === code && what.includes('expired') && is === 'unknown'),
-        code,
-      ).toBe(true);
+      const own = cases.filter(({ gate }) => gate === code);
+      expect([code, ...new Set(own.map(({ is }) => is))].toSorted()).toEqual([code, 'fail', 'pass', 'unknown']);
+      expect(own.filter(({ what, is }) => what.includes('expired') && is === 'unknown')).not.toEqual([]);
     }
   });
 
@@ -396,7 +394,7 @@ describe('a gate', () => {
       if (table === undefined) throw new Error('no table');
       const now = later(2 * HOUR);
       const gate = measure(each.gate, { facts, table, from: each.from ?? 'shadow', to: each.to ?? 'dual', now });
-      expect(gate.result, `${each.gate}: ${each.what}`).toBe('fail');
+      expect([each.gate, each.what, gate.result]).toEqual([each.gate, each.what, 'fail']);
     }
   });
 
@@ -411,17 +409,18 @@ describe('a gate', () => {
         });
         const table = facts.tables.get('public.orders');
         if (table === undefined) throw new Error('no table');
-        expect(measure(code, { facts, table, from: 'shadow', to, now: NOW }).result, code).not.toBe('pass');
+        const { result } = measure(code, { facts, table, from: 'shadow', to, now: NOW });
+        expect([code, result]).not.toEqual([code, 'pass']);
       }
     }
   });
 });
 
-describe('a verdict', () => {
-  const parity = (until: string) => new Map([['PARITY' as const, waiver('PARITY', until)]]);
-  const verdictOf = (changes: FactChanges, to: TargetStage = 'dual', now = NOW) =>
-    judge(factsOf(changes), 'public.orders', to, now);
+const parity = (until: string) => new Map([['PARITY' as const, waiver('PARITY', until)]]);
+const verdictOf = (changes: FactChanges, to: TargetStage = 'dual', now = NOW) =>
+  judge(factsOf(changes), 'public.orders', to, now);
 
+describe('a verdict', () => {
   test('is unknown while anything is, and ready when that is waived in the open', () => {
     const without = verdictOf({});
     expect(without.result).toBe('unknown');
