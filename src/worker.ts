@@ -10,6 +10,7 @@ import { type Config, slotName } from './config/schema.ts';
 import { type BanyanError, toBanyanError } from './core/errors.ts';
 import type { WorkerStatus } from './core/status.ts';
 import { backoffMs, sleep } from './flow/supervise.ts';
+import { startEmfLog } from './http/emf-log.ts';
 import { startHttp } from './http/server.ts';
 import { createQueueTarget } from './local-bus/queue-target.ts';
 import { type LocalBus, startLocalBus } from './local-bus/local-bus.ts';
@@ -29,6 +30,8 @@ export interface WorkerOptions {
   /** Another bus than the configured one: for benchmarks and tests. The worker closes it. */
   readonly publisher?: Publisher;
   readonly intervals?: Partial<UpkeepIntervals>;
+  /** Takes the lines of `metrics: emf`. Default: stdout, beside the log. */
+  readonly writeMetrics?: (line: string) => void;
 }
 
 export interface Worker {
@@ -78,6 +81,11 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       log,
     });
     parts.defer(() => http.close());
+    if (config.metrics === 'emf') {
+      const { writeMetrics = (line) => void process.stdout.write(`${line}\n`) } = options;
+      const emf = startEmfLog({ status: () => board.status(), progress, write: writeMetrics, log });
+      parts.defer(() => emf.close());
+    }
     const bus = await embeddedBus(config, { parts, log });
     const publisher = options.publisher ?? publisherOf(config, bus, log);
     parts.defer(() => publisher.close());
