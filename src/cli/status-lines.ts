@@ -1,5 +1,6 @@
 import type { ProgressReport, TableReport } from '../core/progress.ts';
-import { moment, span } from '../progress/words.ts';
+import { displayName } from '../postgres/identifier.ts';
+import { moment, shellWord, span } from '../progress/words.ts';
 import { roughly } from './backfill-pace.ts';
 import { type Cut, cutEnd, cutMiddle, fitRows, visible, widthOf } from './fit-columns.ts';
 import type { Output } from './output.ts';
@@ -134,18 +135,13 @@ function shortNames(names: readonly string[]): readonly string[] {
   return names.every((name) => name.startsWith(prefix)) ? names.map((name) => name.slice(prefix.length)) : names;
 }
 
-/** `verdict … --to dual` */
+/** `verdict … --to dual`; a name stands there as SQL has it, in quotes of the shell where it needs them. */
 function withoutName({ next, table }: TableReport): string {
   if (next === undefined) return '-';
-  const [schema = '', ...rest] = table.split('.');
-  const quoted = [
-    table,
-    `"${schema}"."${rest.join('.')}"`,
-    `${schema}."${rest.join('.')}"`,
-    `"${schema}".${rest.join('.')}`,
-  ];
-  const spelling = quoted.find((name) => next.includes(name));
-  return visible(spelling === undefined ? next : next.replace(spelling, '…'));
+  const dot = table.indexOf('.');
+  const [schema, name] = [table.slice(0, dot), table.slice(dot + 1)];
+  const written = shellWord(displayName({ schema, name }));
+  return visible(next.includes(written) ? next.replace(written, '…') : next);
 }
 
 function footLines({ tables }: ProgressReport): string[] {

@@ -1,4 +1,5 @@
 import type { TableReport } from '../core/progress.ts';
+import { shellWord } from './words.ts';
 
 export type StepFacts = Pick<TableReport, 'stage' | 'target' | 'verdict' | 'gates' | 'backfill' | 'open'> & {
   /** As commands take it. */
@@ -12,11 +13,12 @@ export type StepFacts = Pick<TableReport, 'stage' | 'target' | 'verdict' | 'gate
  * a person has to decide, then the next move.
  */
 export function nextStep(facts: StepFacts): string | undefined {
-  const { display, open, backfill, stage, target } = facts;
-  if (open.held !== undefined) return `dead-letters list --table ${display}`;
-  if (open.conflicts > 0) return `conflicts list --open --table ${display}`;
-  if (open.deadLetters > 0) return `dead-letters list --table ${display}`;
-  if (backfill?.status === 'failed' || backfill?.status === 'paused') return `backfill ${display} --resume`;
+  const { open, backfill, stage, target } = facts;
+  const name = shellWord(facts.display);
+  if (open.held !== undefined) return `dead-letters list --table ${name}`;
+  if (open.conflicts > 0) return `conflicts list --open --table ${name}`;
+  if (open.deadLetters > 0) return `dead-letters list --table ${name}`;
+  if (backfill?.status === 'failed' || backfill?.status === 'paused') return `backfill ${name} --resume`;
   if (stage === 'mapped' || stage === 'backfilling') {
     if (!facts.isRunning) return 'run';
     if (backfill?.reason !== undefined) return `waiting: ${backfill.reason}`;
@@ -28,9 +30,10 @@ export function nextStep(facts: StepFacts): string | undefined {
 }
 
 function moveStep({ display, verdict, gates }: StepFacts, target: string): string {
-  if (verdict === 'ready') return `stage ${display} --to ${target}`;
+  const name = shellWord(display);
+  if (verdict === 'ready') return `stage ${name} --to ${target}`;
   const inTheWay = gates.filter(({ result, waiver }) => result !== 'pass' && waiver === undefined);
   const [only] = inTheWay;
   if (inTheWay.length === 1 && only?.next !== undefined) return only.next;
-  return `verdict ${display} --to ${target}`;
+  return `verdict ${name} --to ${target}`;
 }

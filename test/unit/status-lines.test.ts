@@ -3,13 +3,20 @@ import { cutEnd, cutMiddle, widthOf } from '../../src/cli/fit-columns.ts';
 import { statusLines } from '../../src/cli/status-lines.ts';
 import { bytes, short } from '../../src/cli/status-words.ts';
 import type { ProgressReport } from '../../src/core/progress.ts';
+import { displayName } from '../../src/postgres/identifier.ts';
 import { databaseOf } from '../../src/progress/report.ts';
+import { shellWord } from '../../src/progress/words.ts';
 import { progressReport, tableReport } from '../support/progress-report.ts';
 
 const lines = (report: ProgressReport, noWorker?: string) =>
   statusLines({ report, noWorker, output: { paint: (_style, text) => text } });
 
 const NOTHING_BACKFILLED = { backfill: undefined };
+
+function partsOf(table: string): { schema: string; name: string } {
+  const [schema = '', name = ''] = table.split('.');
+  return { schema, name };
+}
 
 /** The line of a table whose backfill runs. */
 function running(more: object): string {
@@ -128,6 +135,7 @@ describe('the lines of a status', () => {
       }),
       tables: names.map((name) =>
         tableReport(name, {
+          next: `verdict ${shellWord(displayName(partsOf(name)))} --to retired`,
           stage: 'new-primary',
           backfill: {
             status: 'running',
