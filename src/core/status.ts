@@ -105,6 +105,8 @@ export interface ReverseStatus {
   readonly conflicts: number;
   /** Attempts that had to be made again. */
   readonly retried: number;
+  /** How old the event that was applied last was then, by its own time, seconds; undefined: none was, or it names no time. */
+  readonly lagSeconds: number | undefined;
   /** Messages in hand. */
   readonly inHand: number;
   /** Events that workers are at. */

@@ -54,6 +54,12 @@ export const reverseMetrics: readonly MetricDefinition[] = [
     help: 'Messages received and not deleted yet.',
     read: ({ inHand }) => inHand,
   }),
+  {
+    name: 'banyan_reverse_lag_seconds',
+    type: 'gauge',
+    help: 'How old the event that was applied last was then, by its own time; no sample: none was.',
+    read: ({ reverse }) => (reverse?.lagSeconds === undefined ? [] : [{ value: reverse.lagSeconds }]),
+  },
   of('gauge', 'banyan_reverse_events_in_flight', {
     help: 'Events that are being applied.',
     read: ({ inFlight }) => inFlight,

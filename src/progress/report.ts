@@ -61,7 +61,7 @@ export async function progressReport(options: ReportOptions): Promise<ProgressRe
       state: live.reverse.state,
       problem: live.reverse.problem,
       inHand: live.reverse.inHand,
-      lagSeconds: undefined,
+      lagSeconds: live.reverse.lagSeconds,
     },
     tables: [...facts.tables.values()].map((table) => tableReport(table, known)),
   };

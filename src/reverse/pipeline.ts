@@ -206,7 +206,7 @@ export class ReversePipeline {
         return;
       }
     }
-    countOutcome(progress, outcome);
+    countOutcome(progress, outcome, intent.eventTime);
     if (parking.isWaiting(intent.lane)) this.onSuccess(intent.lane);
     this.#done(job);
   }

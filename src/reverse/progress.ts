@@ -21,6 +21,8 @@ export interface ReverseProgress {
   waited: number;
   /** Events that were tried again: deadlocks, lost connections. */
   retried: number;
+  /** How old the event that was applied last was then, by its own time; undefined: none was, or it names no time. */
+  lagSeconds: number | undefined;
 }
 
 export function noReverseProgress(): ReverseProgress {
@@ -37,13 +39,19 @@ export function noReverseProgress(): ReverseProgress {
     parked: 0,
     waited: 0,
     retried: 0,
+    lagSeconds: undefined,
   };
 }
 
-/** Counts what is done. What failed is counted where it is known what becomes of it. */
-export function countOutcome(progress: ReverseProgress, outcome: ApplyOutcome): void {
+/**
+ * Counts what is done. What failed is counted where it is known what becomes of it.
+ *
+ * @param eventTime of an event that comes from the queue: one that was set aside waited for something else
+ */
+export function countOutcome(progress: ReverseProgress, outcome: ApplyOutcome, eventTime?: string): void {
   switch (outcome.status) {
     case 'applied':
+      if (eventTime !== undefined) progress.lagSeconds = Math.max(0, Date.now() - Date.parse(eventTime)) / 1_000;
       progress.applied[outcome.verdict] += 1;
       if (outcome.conflict !== undefined) progress.conflicts += 1;
       return;
