@@ -1,5 +1,7 @@
 import pg from 'pg';
+import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { LiveSession } from '../../src/capture/upkeep.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import type { Config } from '../../src/config/schema.ts';
 import { parseLsn } from '../../src/core/lsn.ts';
@@ -11,6 +13,7 @@ import { readersOf } from '../../src/progress/reads.ts';
 import { migrationTables } from '../../src/progress/tables.ts';
 import { judge } from '../../src/progress/verdict.ts';
 import { openState, type State } from '../../src/state/state.ts';
+import { openReadWatch } from '../../src/worker-reads.ts';
 import { eventually } from '../support/eventually.ts';
 import { isMissing } from '../support/majors.ts';
 
@@ -403,6 +406,34 @@ for (const major of majors) {
       expect(await rows()).not.toEqual(first);
       const [aged] = await rows();
       expect(Date.now() - Date.parse(aged?.moved_at as string)).toBeLessThan(DAY_MS / 2);
+    });
+
+    test('the worker looks by itself, and writes nothing while nothing moves', async () => {
+      await using bed = await makeBed(server, 'looked');
+      const stop = new AbortController();
+      let looks = 0;
+      bed.pool.on('acquire', () => (looks += 1));
+      const watch = openReadWatch({ ...bed, intervals: { firstMs: 1, thenMs: 1 }, log: pino({ level: 'silent' }) });
+      const running = watch.run(bed as unknown as LiveSession, stop.signal);
+      const end = async () => (await bed.sql('select pg_current_wal_insert_lsn()::text as lsn')).rows;
+      try {
+        await eventually(async () => (await bed.state.readWatch.list()).length === 1);
+        // Until what the set-up left to be done is done.
+        await eventually(async () => {
+          const [before, from] = [await end(), looks];
+          await eventually(() => looks > from + 60);
+          return JSON.stringify(await end()) === JSON.stringify(before);
+        });
+        await bed.as('app', 'select * from orders');
+        await bed.age(1);
+        const read = await eventually(async () =>
+          (await bed.state.readWatch.list()).find(({ readAt }) => readAt !== undefined),
+        );
+        expect(read).toMatchObject({ table: 'public.orders', unclearAt: undefined });
+      } finally {
+        stop.abort();
+        await running;
+      }
     });
 
     test('the state says the rest: runs, letters, conflicts, gaps, writes, the slot', async () => {
