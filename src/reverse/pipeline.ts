@@ -225,6 +225,8 @@ export class ReversePipeline {
       }
     }
     if (error.reaction === 'retry' || error.reaction === 'wait') {
+      // It has waited for the stream for long, and the others of its transaction with it.
+      if (error.kind === 'stream-behind') job.isAlone = true;
       this.#later(job, { error, about: tableOf(intent.target.table) });
       return;
     }

@@ -138,6 +138,47 @@ test('an event that only a stream far behind could decide is tried again, with a
   expect(await bed.sql('select status from orders where id = 1')).toEqual([{ status: 'new' }]);
 });
 
+test('an event that the stream could not decide is tried alone the next time', async () => {
+  // Counted in a sequence: that forgets nothing when a transaction is undone.
+  const setup = `create table orders (id int primary key, status text); create sequence tries;
+    create function try_of_row() returns trigger language plpgsql security definer as
+      $$ begin if new.id = 3 then perform nextval('tries'); end if; return new; end $$;
+    create trigger tries before insert on orders for each row execute function try_of_row()`;
+  await using bed = await makeReverseWorkerBed(server, { name: 'reverse_behind_alone', setup });
+  const worker = await bed.startRunning({
+    capture: [{ table: 'public.orders' }],
+    legacy: { lockTimeout: '60s' },
+    reverse: { apply: APPLY, concurrency: 1 },
+  });
+  await using blocker = await transaction(bed.url);
+  await blocker.client.query('lock table banyan.legacy_change in exclusive mode');
+  await bed.sql(`insert into orders values (8, 'by legacy')`);
+  const [seen] = await bed.accepted(1);
+  const { sequence = '' } = seen?.metadata ?? {};
+  await bed.queue.send(changed(8, sequence));
+  await worker.until('it could not be decided', ({ reverse }) => (reverse?.retried ?? 0) > 0);
+  // The only worker is busy while the next one comes, and the other becomes ready again: they could share a transaction.
+  await using other = await transaction(bed.url);
+  await other.client.query(`insert into orders values (9, 'not for long')`);
+  await bed.queue.send(changed(9, sequence));
+  await eventually(async () => (await bed.sql(BLOCKED)).length > 0, undefined, { timeoutMs: 20_000 });
+  await bed.queue.send(changed(3, sequence));
+  await worker.until('all are in hand', ({ reverse }) => reverse?.inHand === 3);
+  // Nothing tells when its wait is over.
+  await pause(1_000);
+  await other.client.query('rollback');
+  await eventually(async () => (await bed.sql('select from orders where id = 3')).length > 0, undefined, {
+    timeoutMs: 20_000,
+  });
+  expect(await bed.sql('select last_value::int as tries from tries')).toEqual([{ tries: 1 }]);
+  await blocker.client.query('rollback');
+  await bed.queue.empty();
+});
+
+/** A session of the worker that waits for somebody's row. */
+const BLOCKED = `select from pg_stat_activity where datname = current_database() and application_name like 'banyan %'
+  and wait_event_type = 'Lock' and wait_event = 'transactionid'`;
+
 async function transaction(url: string): Promise<{ readonly client: pg.Client } & AsyncDisposable> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
