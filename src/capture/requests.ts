@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { z } from 'zod';
-import { BanyanError, toBanyanError } from '../core/errors.ts';
+import { BanyanError, policies, toBanyanError } from '../core/errors.ts';
 import { INTERRUPTED, type WorkerRequest } from '../state/requests.ts';
 import { redrive } from './redrive.ts';
 import { askBackfill } from './backfill/ask.ts';
@@ -27,9 +27,14 @@ export async function serveRequest(request: WorkerRequest, context: RequestConte
   try {
     await session.state.requests.finish(request.id, { result: await answer(request, context) });
   } catch (error) {
-    const { message, kind } = toBanyanError(error, request.command);
+    const { message, kind, remedy } = toBanyanError(error, request.command);
     log.warn({ request: request.id, kind }, `the request failed: ${message}`);
-    await session.state.requests.finish(request.id, { error: signal.aborted ? INTERRUPTED : message });
+    await session.state.requests.finish(
+      request.id,
+      signal.aborted
+        ? { error: INTERRUPTED }
+        : { error: message, remedy: remedy === policies.usage.remedy ? undefined : remedy },
+    );
   }
 }
 

@@ -226,7 +226,9 @@ async function discard(
     case 'unclaimed':
       return byHand();
     case 'failed':
-      throw new BanyanError('unknown', `the worker could not discard: ${outcome.error}`);
+      throw new BanyanError('unknown', `the worker could not discard: ${outcome.error}`, {
+        remedy: outcome.remedy ?? 'the worker’s log says more; nothing was discarded',
+      });
     default:
       throw new BanyanError('unknown', `the worker is still at request ${id}`, {
         remedy: 'look again with `banyan dead-letters list`',

@@ -45,7 +45,7 @@ export async function redriveDeadLetters(options: RedriveCommand, context: Comma
           break;
         case 'failed':
           throw new BanyanError('unknown', `the redrive (${direction}) failed: ${outcome.error}`, {
-            remedy: 'the worker’s log says more; what was not sent or applied stays parked',
+            remedy: outcome.remedy ?? 'the worker’s log says more; what was not sent or applied stays parked',
           });
         default:
           if (output.json) output.value({ request, status: 'running' });

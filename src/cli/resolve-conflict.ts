@@ -18,8 +18,8 @@ export interface ConflictDecision {
 
 /** What the worker answers. */
 export interface ConflictResolved {
-  /** stale: a newer event of the row has come meanwhile, so that nothing was left to write. */
-  readonly outcome: 'applied' | 'refused' | 'stale' | 'recorded';
+  /** stale: a newer event of the row has come meanwhile, so that nothing was left to write. …-before: so it was done already, whatever is said now. */
+  readonly outcome: 'applied' | 'refused' | 'stale' | 'recorded' | 'applied-before' | 'refused-before';
 }
 
 /** Has the worker apply the parked event once more, with the side that wins now. Only it knows what else of the row is on its way. */
@@ -44,7 +44,9 @@ export async function resolveConflict(decision: ConflictDecision, context: Comma
         return ExitCode.ok;
       case 'failed':
         throw new BanyanError('unknown', `conflict ${id} is still open: ${answer.error}`, {
-          remedy: `see how the row stands now with \`banyan conflicts show ${id}\`; the worker’s log says more`,
+          remedy:
+            answer.remedy ??
+            `see how the row stands now with \`banyan conflicts show ${id}\`; the worker’s log says more`,
         });
       default:
         if (output.json) output.value({ request, status: 'running' });
@@ -80,4 +82,7 @@ const MEANING: Readonly<Record<ConflictResolved['outcome'], string>> = {
   refused: 'the row stays, and a correction tells the producer how it stands',
   stale: 'a newer event of the row had come meanwhile; nothing was left to write',
   recorded: 'the row stays; its event is not parked any more',
+  'applied-before': 'the event had been written before, and that is recorded',
+  'refused-before':
+    'the event had been refused before, and that is recorded; a correction has told the producer how the row stood',
 };

@@ -30,6 +30,8 @@ export interface ApplyContext extends RowOwner {
   readonly horizonMs: number;
   /** A person has decided: gaps and replays are taken, and what fails is not set aside again. */
   readonly byOperator: boolean;
+  /** More to be done in the transaction that ends an event, whatever became of it. What it throws undoes that. */
+  readonly onEnded?: (client: pg.ClientBase, outcome: ApplyOutcome) => Promise<void>;
 }
 
 /** The stream is too far behind to wait for it with a row locked: everything is rolled back, and done again when it has caught up. */

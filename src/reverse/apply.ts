@@ -117,6 +117,7 @@ async function applyGuarded(
     await client.query(`savepoint ${SAVEPOINT}`);
     try {
       const outcome = await applyOne(client, intent, { context, wait });
+      await context.onEnded?.(client, outcome);
       await client.query(`release savepoint ${SAVEPOINT}`);
       return outcome;
     } catch (thrown) {

@@ -73,7 +73,8 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   let mapper = await compile();
   return {
     read: (body) => mapper.map(decodeEnvelope(body)),
-    apply: (intents, { byOperator = false } = {}) => applyTogether(intents, { ...context, byOperator }),
+    apply: (intents, { byOperator = false, onEnded } = {}) =>
+      applyTogether(intents, { ...context, byOperator, ...(onEnded === undefined ? {} : { onEnded }) }),
     async reload() {
       mapper = await compile();
     },

@@ -44,13 +44,16 @@ export async function keepHouse(running: RunningSync, options: HousekeepingOptio
     }
   };
   const purge = (): Promise<void> => purgeInbox(state.inbox, { horizonMs, stop });
+  const retryBehind = (): Promise<void> => running.letters.retryBehind();
   await Promise.all([
     every(ROUND_MS, () => running.waiting.round()),
     every(COUNT_MS, async () => {
       running.counts = await state.reverseLetters.counts();
     }),
     every(HELD_MS, () => running.letters.retryHeld()),
-    // At once too: a worker that never runs for a minute would never forget anything.
+    // At once too: the worker before this one may have been killed in the middle.
+    attempt(retryBehind).then(() => every(MINUTE_MS, retryBehind)),
+    // The same: a worker that never runs for a minute would never forget anything.
     attempt(purge).then(() => every(MINUTE_MS, purge)),
   ]);
 }

@@ -1,8 +1,10 @@
+import type pg from 'pg';
 import type { Logger } from 'pino';
 import { type BanyanError, toBanyanError } from '../core/errors.ts';
+import type { ConflictStore } from '../state/conflicts.ts';
 import type { ReverseLetter } from '../state/reverse-letters.ts';
 import type { ApplyOutcome, Intent } from './intent.ts';
-import { letterId, type ReverseParking } from './parking.ts';
+import { letterId, type ReverseParking, targetOf } from './parking.ts';
 import type { Apply } from './pipeline.ts';
 import { countOutcome, type ReverseProgress } from './progress.ts';
 
@@ -11,7 +13,14 @@ export interface LetterAttemptsOptions {
   readonly read: (body: string) => readonly Intent[];
   readonly apply: Apply;
   readonly progress: ReverseProgress;
+  readonly conflicts: Pick<ConflictStore, 'settleIn'>;
   readonly log: Logger;
+}
+
+export interface AttemptOptions {
+  readonly byOperator: boolean;
+  /** Who asked, for the record of a conflict that ends with it. */
+  readonly by?: string | undefined;
 }
 
 /** done: applied, done before, or under letters of its own. without-event: no entry takes it any more. Else its letter says now what is wrong. */
@@ -28,7 +37,7 @@ export class LetterAttempts {
   }
 
   /** Throws where the same again may help. */
-  async try(letter: ReverseLetter, { byOperator }: { byOperator: boolean }): Promise<Attempt> {
+  async try(letter: ReverseLetter, options: AttemptOptions): Promise<Attempt> {
     const { parking } = this.#options;
     let intents: readonly Intent[];
     try {
@@ -44,9 +53,11 @@ export class LetterAttempts {
       return { status: 'without-event' };
     }
     if (letter.entry === -1) return this.#tryMessage(letter, intents);
-    const outcome = await this.#apply(intent, byOperator);
+    const { byOperator, by } = options;
+    const onEnded = (client: pg.ClientBase): Promise<void> => this.#endIn(client, letter, { intent, by });
+    const outcome = await this.#apply(intent, { byOperator, onEnded });
     if (outcome.status !== 'failed') {
-      await this.#settled(letter, outcome);
+      this.#ended(letter, outcome);
       return { status: 'done' };
     }
     const { error, isParked } = outcome;
@@ -79,7 +90,7 @@ export class LetterAttempts {
         await parking.parkBehind([intent]);
         continue;
       }
-      const outcome = await this.#apply(intent, false);
+      const outcome = await this.#apply(intent, { byOperator: false });
       if (outcome.status !== 'failed') countOutcome(this.#options.progress, outcome);
       else if (outcome.isParked) parking.parked(intent, outcome.error);
       else await parking.parkAlone(intent, outcome.error);
@@ -91,7 +102,7 @@ export class LetterAttempts {
   /** isParked: in the transaction of the attempt. */
   async #apply(
     intent: Intent,
-    byOperator: boolean,
+    options: NonNullable<Parameters<Apply>[1]>,
   ): Promise<
     | Exclude<ApplyOutcome, { readonly status: 'failed' }>
     | { readonly status: 'failed'; readonly error: BanyanError; readonly isParked: boolean }
@@ -99,7 +110,7 @@ export class LetterAttempts {
     const { apply, progress } = this.#options;
     let outcome: ApplyOutcome | undefined;
     try {
-      [outcome] = await apply([intent], { byOperator });
+      [outcome] = await apply([intent], options);
     } catch (thrown) {
       const error = toBanyanError(thrown, 'applying a letter');
       // Refused at the commit, as deferred constraints do.
@@ -112,12 +123,27 @@ export class LetterAttempts {
     if (error.reaction === 'retry' || error.reaction === 'wait') throw error;
     progress.retried += 1;
     // What a person asked for is not parked anew.
-    return { status: 'failed', error, isParked: !byOperator };
+    return { status: 'failed', error, isParked: options.byOperator !== true };
   }
 
-  async #settled(letter: ReverseLetter, outcome: ApplyOutcome): Promise<void> {
-    const { parking, progress, log } = this.#options;
-    await parking.store.markRedriven([letter.id]);
+  /** With the event, in one transaction: a worker that is killed leaves no letter, and no open conflict, of what is done. */
+  async #endIn(
+    client: pg.ClientBase,
+    letter: ReverseLetter,
+    { intent, by }: { readonly intent: Intent; readonly by: string | undefined },
+  ): Promise<void> {
+    const { parking, conflicts } = this.#options;
+    await parking.store.markRedrivenIn(client, letter.id);
+    const { producer, eventId, target } = intent;
+    await conflicts.settleIn(
+      client,
+      { producer, eventId, target: targetOf(letter, intent) },
+      { resolution: undefined, appliedTo: target.id, by, note: undefined },
+    );
+  }
+
+  #ended(letter: ReverseLetter, outcome: ApplyOutcome): void {
+    const { progress, log } = this.#options;
     countOutcome(progress, outcome);
     log.info({ letter: letter.id, table: letter.table, outcome: outcome.status }, 'parked event applied');
   }

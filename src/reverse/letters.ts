@@ -2,7 +2,7 @@ import { BanyanError, toBanyanError } from '../core/errors.ts';
 import { heldGroup } from '../state/dead-letters.ts';
 import type { ReverseLetter } from '../state/reverse-letters.ts';
 import type { Intent } from './intent.ts';
-import { type Attempt, LetterAttempts, type LetterAttemptsOptions } from './letter-attempts.ts';
+import { type Attempt, type AttemptOptions, LetterAttempts, type LetterAttemptsOptions } from './letter-attempts.ts';
 import type { ReversePipeline } from './pipeline.ts';
 
 export interface LetterSelection {
@@ -33,6 +33,9 @@ export interface LettersOptions extends LetterAttemptsOptions {
 const PAGE = { rows: 50, bytes: 4_000_000 };
 /** Groups redriven at a time. */
 const CONCURRENCY = 8;
+/** Lanes that are tried by themselves in a round. */
+const LANES_PER_ROUND = 1_000;
+
 /** Tries again what was set aside: what waits for a person, when one asks; what is held with its table, by itself too. */
 export class ReverseLetters {
   readonly #options: LettersOptions;
@@ -64,7 +67,7 @@ export class ReverseLetters {
   }
 
   /** Applies letters again, in order within their group, read anew by today's configuration. */
-  async redrive(selection: LetterSelection): Promise<LetterReport> {
+  async redrive(selection: LetterSelection, { by }: { readonly by?: string } = {}): Promise<LetterReport> {
     const { parking, log } = this.#options;
     const report = emptyReport();
     const { groups, loose } = await this.#select(selection);
@@ -72,7 +75,8 @@ export class ReverseLetters {
     for (const group of held) await this.#redriveTable(group.slice('table:'.length), report);
     const lanes = groups.filter((group) => !held.includes(group));
     const next = async (): Promise<void> => {
-      for (let lane = lanes.shift(); lane !== undefined; lane = lanes.shift()) await this.#redriveLane(lane, report);
+      for (let lane = lanes.shift(); lane !== undefined; lane = lanes.shift())
+        await this.#redriveLane(lane, { report, by });
     };
     await Promise.all(Array.from({ length: CONCURRENCY }, next));
     for (const id of loose) await this.#redriveLoose(id, report);
@@ -102,13 +106,51 @@ export class ReverseLetters {
     return { groups: [...new Set([...held, ...groups])], loose };
   }
 
-  async #redriveLane(lane: string, report: LetterReport): Promise<void> {
+  /** To be called now and then, since a worker may have ended between what stood before such letters and them. */
+  async retryBehind(): Promise<void> {
+    const { parking, pipeline, log } = this.#options;
+    const lanes = await parking.store.lanesBehind(LANES_PER_ROUND);
+    const next = async (): Promise<void> => {
+      for (let lane = lanes.shift(); lane !== undefined; lane = lanes.shift()) {
+        const ofLane = lane;
+        try {
+          await pipeline.alone({ lane }, () => this.tryBehind(ofLane));
+        } catch (error) {
+          const { kind, code, message } = toBanyanError(error, 'trying events that wait behind nothing');
+          log.info({ kind, code }, message);
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: CONCURRENCY }, next));
+  }
+
+  /**
+   * While the lane belongs to the caller: tries the first letters of it for as long as they only wait behind others. Returns the one that holds up the rest for a
+   * reason of its own, or that is to be the last.
+   */
+  async tryBehind(lane: string, { last }: { readonly last?: number } = {}): Promise<ReverseLetter | undefined> {
+    const { parking } = this.#options;
+    for (;;) {
+      const [first] = await parking.store.next(lane, { rows: 1, bytes: 1, only: 'holding' });
+      if (first?.behind !== true || first.id === last) {
+        await parking.reconcile(lane);
+        return first;
+      }
+      // Where it fails, it is not behind any more, or waits.
+      await this.#attempts.try(first, { byOperator: false });
+    }
+  }
+
+  async #redriveLane(
+    lane: string,
+    { report, by }: { readonly report: LetterReport; readonly by: string | undefined },
+  ): Promise<void> {
     const { parking, pipeline } = this.#options;
     await pipeline.alone({ lane }, async () => {
       for (;;) {
         const letters = await parking.store.next(lane, PAGE);
         for (const letter of letters) {
-          const reason = await this.#try(letter, report, true);
+          const reason = await this.#try(letter, report, { byOperator: true, by });
           if (reason === undefined) continue;
           report.stopped.push({ group: lane, letter: letter.id, reason: reason.message });
           await parking.reconcile(lane);
@@ -159,7 +201,7 @@ export class ReverseLetters {
       report.parked += 1;
       return undefined;
     }
-    const attempt = await this.#attempt(letter, false);
+    const attempt = await this.#attempt(letter, { byOperator: false });
     if ('error' in attempt) {
       const { error, status } = attempt;
       if (error.reaction === 'hold' || status === 'refused') return error;
@@ -201,8 +243,8 @@ export class ReverseLetters {
   }
 
   /** Tells the report what came of an attempt; returns why it still can not be applied. */
-  async #try(letter: ReverseLetter, report: LetterReport, byOperator: boolean): Promise<BanyanError | undefined> {
-    const attempt = await this.#attempt(letter, byOperator);
+  async #try(letter: ReverseLetter, report: LetterReport, how: AttemptOptions): Promise<BanyanError | undefined> {
+    const attempt = await this.#attempt(letter, how);
     if ('error' in attempt) return attempt.error;
     if (attempt.status === 'done') report.sent += 1;
     else report.withoutEvent += 1;
@@ -212,10 +254,10 @@ export class ReverseLetters {
   /** refused: a right is missing. Nothing was done, and the letter is as it was. */
   async #attempt(
     letter: ReverseLetter,
-    byOperator: boolean,
+    how: AttemptOptions,
   ): Promise<Attempt | { readonly status: 'refused'; readonly error: BanyanError }> {
     try {
-      return await this.#attempts.try(letter, { byOperator });
+      return await this.#attempts.try(letter, how);
     } catch (thrown) {
       if (thrown instanceof BanyanError && thrown.reaction === 'wait') return { status: 'refused', error: thrown };
       throw thrown;

@@ -252,6 +252,14 @@ export function letterId({ producer, eventId, target }: Intent): string {
   return `${producer} ${eventId} ${target.id}`;
 }
 
+/** The target that the event of a letter was for when it came. */
+export function targetOf(
+  letter: Pick<ReverseLetter, 'eventId'>,
+  { producer, eventId }: Pick<Intent, 'producer' | 'eventId'>,
+): string {
+  return letter.eventId.slice(`${producer} ${eventId} `.length);
+}
+
 export function tableOf({ schema, name }: { readonly schema: string; readonly name: string }): string {
   return `${schema}.${name}`;
 }

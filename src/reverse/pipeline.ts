@@ -4,6 +4,7 @@ import type { Problem } from '../core/status.ts';
 import { Condition } from '../flow/condition.ts';
 import { backoffMs } from '../flow/supervise.ts';
 import { untilAborted } from '../flow/within.ts';
+import type { ApplyContext } from './apply-one.ts';
 import type { Consumer } from './consumer.ts';
 import type { Delivery } from './delivery.ts';
 import type { ApplyOutcome, Intent } from './intent.ts';
@@ -16,7 +17,7 @@ import { type EventJob, type Task, Work } from './work.ts';
 /** Several events in one transaction, an outcome each. Throws where the whole has to be done again: nothing was done then. */
 export type Apply = (
   intents: readonly Intent[],
-  options?: { readonly byOperator?: boolean },
+  options?: { readonly byOperator?: boolean; readonly onEnded?: ApplyContext['onEnded'] },
 ) => Promise<readonly ApplyOutcome[]>;
 
 export interface PipelineOptions {

@@ -40,7 +40,7 @@ async function answerLetters(request: WorkerRequest, running: () => RunningSync)
     consumer.resumed();
   };
   if (request.command === 'redrive') {
-    const report = await letters.redrive(selection);
+    const report = await letters.redrive(selection, { by: request.requestedBy });
     if (report.sent > 0) isSeen();
     running().counts = await parking.store.counts().catch(() => counts);
     return report;
@@ -53,11 +53,11 @@ async function answerLetters(request: WorkerRequest, running: () => RunningSync)
 
 async function resolve(request: WorkerRequest, running: () => RunningSync): Promise<unknown> {
   const resolution = parsed(resolutionSchema, request);
-  const { conflicts, parking, pipeline, letters, engine } = running();
+  const { conflicts, inbox, parking, pipeline, letters, engine } = running();
   return {
     outcome: await resolveConflict(
       { ...resolution, note: resolution.note },
-      { conflicts, parking, pipeline, letters, apply: engine.apply },
+      { conflicts, inbox, parking, pipeline, letters, apply: engine.apply },
     ),
   };
 }

@@ -11,6 +11,7 @@ import { within } from '../flow/within.ts';
 import { type ConnectionSettings, createPool } from '../postgres/connection.ts';
 import type { WorkerRequest } from '../state/requests.ts';
 import type { ConflictStore } from '../state/conflicts.ts';
+import type { InboxStore } from '../state/inbox.ts';
 import { readState } from '../state/state.ts';
 import { Consumer } from './consumer.ts';
 import type { Engine, EngineOptions } from './engine.ts';
@@ -50,6 +51,7 @@ export interface RunningSync {
   readonly waiting: WaitingLetters;
   readonly engine: Engine;
   readonly conflicts: ConflictStore;
+  readonly inbox: InboxStore;
   readonly flood: ParkingFlood;
   /** What `dead_letter` holds, as it was looked at last. */
   counts: { readonly parked: number; readonly waiting: number };
@@ -199,7 +201,7 @@ export class ReverseSync {
       log,
     });
     const { reload, onRowMissing } = engine;
-    const parked = { parking, pipeline, read, apply, progress, log };
+    const parked = { parking, pipeline, read, apply, progress, conflicts: state.conflicts, log };
     const letters = new ReverseLetters({ ...parked, reload });
     const waiting = new WaitingLetters({ ...parked, flood, onRowMissing });
     pipeline.onSuccess = (lane) => void waiting.retryWaiting(lane);
@@ -211,6 +213,7 @@ export class ReverseSync {
       waiting,
       engine,
       conflicts: state.conflicts,
+      inbox: state.inbox,
       flood,
       counts: await state.reverseLetters.counts(),
     };

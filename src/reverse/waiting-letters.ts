@@ -90,7 +90,7 @@ export class WaitingLetters {
     this.#retrying.add(lane);
     try {
       await pipeline.alone({ lane }, async () => {
-        for (const letter of await parking.store.next(lane, { ...PAGE, waitingOnly: true })) {
+        for (const letter of await parking.store.next(lane, { ...PAGE, only: 'waiting' })) {
           // Not before something that waits for a person.
           if (parking.isDead(lane)) return;
           await this.#attempts.try(letter, { byOperator: false });

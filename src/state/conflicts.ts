@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import type { InboxKey } from './inbox.ts';
 import { queryState, queryStateIn, type StateScope } from './scope.ts';
 
 /** PostgreSQL's names where it has them. */
@@ -77,6 +78,22 @@ export interface ConflictStore {
       readonly note: string | undefined;
     },
   ): Promise<boolean>;
+  /**
+   * In the transaction that ends a parked event: an open conflict of it is decided as well. Without a resolution its line in the inbox says which: written or not.
+   * That line is another target's where the entry has changed since.
+   */
+  settleIn(
+    client: pg.ClientBase,
+    event: InboxKey,
+    decision: {
+      readonly resolution: 'new-wins' | 'legacy-wins' | undefined;
+      readonly appliedTo: string;
+      readonly by: string | undefined;
+      readonly note: string | undefined;
+    },
+  ): Promise<void>;
+  /** The conflict of the event that a person has to decide; its id. */
+  openOf(event: InboxKey): Promise<number | undefined>;
   /** How many a person has to decide. */
   countOpen(): Promise<number>;
 }
@@ -156,6 +173,32 @@ export function conflictStore(scope: StateScope): ConflictStore {
       return rows.length > 0;
     },
 
+    async settleIn(client, { producer, eventId, target }, { resolution, appliedTo, by, note }) {
+      await queryStateIn(client, scope, {
+        sql: SETTLE,
+        values: [
+          connector,
+          producer,
+          eventId,
+          target,
+          resolution ?? null,
+          by === undefined ? null : scope.storableText(by),
+          note === undefined ? null : scope.storableText(note),
+          appliedTo,
+        ],
+      });
+    },
+
+    async openOf({ producer, eventId, target }) {
+      const [row] = await queryState<{ id: string }>(
+        scope,
+        `select id from {conflict} where connector = $1 and producer = $2 and event_id = $3 and target = $4
+           and resolved_at is null`,
+        [connector, producer, eventId, target],
+      );
+      return row && Number(row.id);
+    },
+
     async countOpen() {
       const [row] = await queryState<{ open: string }>(
         scope,
@@ -177,6 +220,17 @@ const RECORD = `
     expected = excluded.expected, proposed = excluded.proposed, current = excluded.current,
     resolved_at = case when excluded.resolution <> 'parked' then coalesce(known.resolved_at, now()) end
   returning id`;
+
+/** What the policy has recorded in this very transaction was open before it. */
+const SETTLE = `
+  update {conflict} as known set
+    resolution = coalesce($5, case inbox.outcome when 'applied' then 'new-wins' else 'legacy-wins' end),
+    resolved_at = now(), resolved_by = $6, note = $7
+  from {inbox} as inbox
+  where known.connector = $1 and known.producer = $2 and known.event_id = $3 and known.target = $4
+    and (known.resolved_at is null or (known.resolved_at = now() and known.resolved_by is null))
+    and inbox.connector = known.connector and inbox.producer = known.producer
+    and inbox.event_id = known.event_id and inbox.target = $8`;
 
 function conflictOf(row: ConflictTableRow): Conflict {
   return {

@@ -21,15 +21,21 @@ export interface WorkerRequest extends NewRequest {
  */
 export type RequestOutcome =
   | { readonly status: 'finished'; readonly result: unknown }
-  | { readonly status: 'failed'; readonly error: string }
+  | { readonly status: 'failed'; readonly error: string; readonly remedy: string | undefined }
   | { readonly status: 'unclaimed' }
   | { readonly status: 'running' };
+
+export interface RequestFailure {
+  readonly error: string;
+  /** What a person does about it; undefined: nothing more than the error says. */
+  readonly remedy?: string | undefined;
+}
 
 export interface RequestStore {
   insert(request: NewRequest): Promise<number>;
   /** The oldest request that no worker took yet, now taken. Writes nothing where there is none. */
   claimNext(): Promise<WorkerRequest | undefined>;
-  finish(id: number, outcome: { readonly result: unknown } | { readonly error: string }): Promise<void>;
+  finish(id: number, outcome: { readonly result: unknown } | RequestFailure): Promise<void>;
   /** Fails what an earlier worker took and never finished; to be called once, when this worker holds the slot. Returns how many. */
   failInterrupted(): Promise<number>;
   /** Waits until the request is done. After `timeoutMs` a request that nobody took is withdrawn, so that no later worker runs it. */
@@ -105,7 +111,7 @@ export function requestStore(scope: StateScope): RequestStore {
         [
           scope.connector,
           id,
-          failed ? null : scope.storableJson(JSON.stringify(outcome.result ?? null)),
+          scope.storableJson(JSON.stringify(failed ? { remedy: outcome.remedy } : (outcome.result ?? null))),
           failed ? scope.storableText(outcome.error) : null,
         ],
       );
@@ -141,7 +147,10 @@ async function outcomeOf(scope: StateScope, id: number): Promise<RequestOutcome>
     [scope.connector, id],
   );
   if (row?.finished !== true) return { status: row?.started === true ? 'running' : 'unclaimed' };
-  return row.error === null ? { status: 'finished', result: row.result } : { status: 'failed', error: row.error };
+  if (row.error === null) return { status: 'finished', result: row.result };
+  // Of a request that failed the result is what can be done about it; of one that was interrupted, nothing.
+  const { remedy } = (row.result ?? {}) as { readonly remedy?: string };
+  return { status: 'failed', error: row.error, remedy };
 }
 
 async function withdraw(scope: StateScope, id: number): Promise<boolean> {

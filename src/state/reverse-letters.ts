@@ -29,10 +29,10 @@ export interface ReverseLetterStore {
   groupsOf(filter: DeadLetterFilter): Promise<string[]>;
   /** Letters without a group that a filter means. */
   looseOf(filter: DeadLetterFilter): Promise<number[]>;
-  /** The first parked letters of a group, in order; only waiting ones, if so asked. At least one, then no more than so many bytes. */
+  /** The first parked letters of a group, in order: all, those that wait for something to come, or those that hold something up. At least one, then no more than so many bytes. */
   next(
     group: string,
-    page: { readonly rows: number; readonly bytes: number; readonly waitingOnly?: boolean },
+    page: { readonly rows: number; readonly bytes: number; readonly only?: 'waiting' | 'holding' },
   ): Promise<ReverseLetter[]>;
   /** Ends the waiting of up to `limit` letters whose deadline has passed: from now on they wait for a person. */
   expire(limit: number): Promise<ExpiredLetter[]>;
@@ -48,8 +48,12 @@ export interface ReverseLetterStore {
   ): Promise<void>;
   /** It stands in this group from now on, or in none. */
   move(id: number, group: string | undefined): Promise<void>;
+  /** Lanes whose first letter of those that hold something up waits for nothing: what stood before it is settled. */
+  lanesBehind(limit: number): Promise<string[]>;
   /** They were applied. */
   markRedriven(ids: readonly number[]): Promise<void>;
+  /** The same in the transaction that applies it. */
+  markRedrivenIn(client: pg.ClientBase, id: number): Promise<void>;
   /** Gives parked letters up; returns how many. An empty filter means all. */
   discard(filter: DeadLetterFilter): Promise<number>;
   /** Newest first, without their payload. */
@@ -125,8 +129,8 @@ export function reverseLetterStore(scope: StateScope): ReverseLetterStore {
       return rows.map(({ id }) => Number(id));
     },
 
-    async next(group, { rows: limit, bytes, waitingOnly = false }) {
-      const rows = await queryState<Row>(scope, NEXT, [connector, group, waitingOnly, limit, bytes]);
+    async next(group, { rows: limit, bytes, only }) {
+      const rows = await queryState<Row>(scope, NEXT, [connector, group, only ?? null, limit, bytes]);
       return rows.map(letterOf);
     },
 
@@ -159,12 +163,17 @@ export function reverseLetterStore(scope: StateScope): ReverseLetterStore {
       ]);
     },
 
+    async lanesBehind(limit) {
+      const rows = await queryState<{ lane: string }>(scope, LANES_BEHIND, [connector, limit]);
+      return rows.map(({ lane }) => lane);
+    },
+
     async markRedriven(ids) {
-      await queryState(
-        scope,
-        `update {dead_letter} set status = 'redriven', settled_at = now() where ${PARKED} and id = any($2)`,
-        [connector, ids],
-      );
+      await queryState(scope, REDRIVEN, [connector, ids]);
+    },
+
+    async markRedrivenIn(client, id) {
+      await queryStateIn(client, scope, { sql: REDRIVEN, values: [connector, [id]] });
     },
 
     async discard(filter) {
@@ -235,24 +244,34 @@ const INSERT = `
     as letter(event_id, entry, group_key, table_name, sequence, kind, code, message, behind, wait_ms, event)
   on conflict (connector, direction, event_id, entry) do update set`;
 
-/** What a held table's redrive could not apply holds its own lane from then on. A waiting letter that fails for another reason than something missing waits for a person; one that waits for a person goes on doing so. */
+/** What a held table's redrive could not apply holds its own lane from then on. A waiting letter that fails for another reason than something missing waits for a person; one that waits for a person goes on doing so, and one that waited behind another begins to wait. */
 const PARK_ONE = `${INSERT}
     kind = excluded.kind, code = excluded.code, message = excluded.message, behind = false,
     group_key = case when starts_with(known.group_key, 'table:') then excluded.group_key else known.group_key end,
     waits_until = case
       when excluded.waits_until is null then null
-      when starts_with(known.group_key, 'table:') then excluded.waits_until
+      when known.behind or starts_with(known.group_key, 'table:') then excluded.waits_until
       else known.waits_until end
   where known.status = 'parked' returning id`;
 
 /** The update changes nothing: it is there so that the row is returned. */
 const PARK = `${INSERT} entry = known.entry where known.status = 'parked' returning id`;
 
+const REDRIVEN = `
+  update {dead_letter} set status = 'redriven', settled_at = now() where ${PARKED} and id = any($2)`;
+
+const LANES_BEHIND = `
+  select group_key as lane from (
+    select distinct on (group_key) group_key, behind from {dead_letter}
+    where ${PARKED} and waits_until is null and not starts_with(group_key, 'table:')
+    order by group_key, sequence, id
+  ) as first where behind order by lane limit $2`;
+
 /** The length of a text is known without reading it, so only what is returned is read. */
 const NEXT = `
   with first as (
     select id, sequence, octet_length(event) as bytes from {dead_letter}
-    where ${PARKED} and group_key = $2 and (not $3::boolean or waits_until is not null)
+    where ${PARKED} and group_key = $2 and ($3::text is null or (waits_until is not null) = ($3 = 'waiting'))
     order by sequence, id limit $4
   ), placed as (
     select id, coalesce(sum(bytes) over (

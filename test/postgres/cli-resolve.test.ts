@@ -193,6 +193,23 @@ describe('conflicts resolve with a worker', () => {
     expect(JSON.parse(done.stdout)).toEqual({ conflict: id, keep: 'current', outcome: 'recorded' });
   });
 
+  test('what stands before it is named, with what to do about that', async () => {
+    await using bed = await makeReverseWorkerBed(server, { name: 'keep_before', setup: SETUP });
+    const { id, run } = await parked(bed, 'keep_before');
+    await bed.queue.send(event(0));
+    await bed.queue.empty();
+    const refused = await run('conflicts', 'resolve', `${id}`, '--keep', 'proposed');
+    expect(refused.code).not.toBe(0);
+    const own = /conflict (\d+)\n/.exec(refused.stderr)?.[1];
+    expect(refused.stderr).toMatch(/conflict \d+ is still open: dead letter \d+ stands before it/);
+    expect(refused.stderr).toContain(`banyan conflicts resolve ${own} --keep current|proposed`);
+    expect((await run('conflicts', 'resolve', `${own}`, '--keep', 'current')).code).toBe(0);
+    await eventually(async () => (await status(bed)) === 'new 2');
+    // What was to be decided first has decided the other one as well.
+    const again = await run('conflicts', 'resolve', `${id}`, '--keep', 'proposed');
+    expect(again.stderr).toContain('is resolved already: new-wins');
+  });
+
   test('redrive of both directions reports each', async () => {
     await using bed = await makeReverseWorkerBed(server, { name: 'redrive_both', setup: SETUP });
     const { run } = await parked(bed, 'redrive_both');
