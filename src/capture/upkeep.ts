@@ -30,6 +30,7 @@ import { inspectCapture, type PrepareOptions } from './prepare.ts';
 import type { RequestBell } from './request-bell.ts';
 import { serveRequest } from './requests.ts';
 import type { Routes } from './routes.ts';
+import { StageUpkeep } from './stage-upkeep.ts';
 import type { Shape } from './table-shape.ts';
 import type { Traffic } from './traffic.ts';
 
@@ -89,6 +90,9 @@ export const UPKEEP: UpkeepIntervals = { observeMs: 5_000, inspectMs: 60_000, re
 /** Between two looks for requests while they ring. */
 const QUIET_LOOK_MS = 15_000;
 
+/** Between two looks whether a table goes to its next stage. */
+const STAGES_MS = 1_000;
+
 /** One look at dead letters of so many, while nothing moves. */
 const QUIET_LOOKS = 6;
 
@@ -108,6 +112,7 @@ export async function runUpkeep(session: LiveSession, options: UpkeepOptions): P
   const { preparing, publisher, intervals, signal, log } = options;
   const { config } = session;
   const heartbeat = new Heartbeat(session);
+  const stages = new StageUpkeep(session, log);
   const failed = new AbortController();
   const lost = Promise.withResolvers<never>();
   const ends = AbortSignal.any([signal, failed.signal]);
@@ -117,6 +122,7 @@ export async function runUpkeep(session: LiveSession, options: UpkeepOptions): P
     every(intervals.inspectMs, () => inspect(session, { preparing, lost: lost.reject }), { signal: ends, log }),
     every(intervals.inspectMs, () => lookAtBus(session, { publisher, signal: ends }), { signal: ends, log }),
     every(config.legacy.heartbeat, () => heartbeat.beat(ends), { signal: ends, log }),
+    every(Math.min(intervals.observeMs, STAGES_MS), () => stages.look(), { signal: ends, log }),
     session.requestBell.listen(ends),
     every(requests.wait, requests.look, { signal: ends, log }),
   ];

@@ -4,6 +4,8 @@ import { addCommand, type Registration } from './command.ts';
 
 const TABLE = 'schema.table, as `status` prints it; the name alone where it is but one';
 
+const TARGETS: readonly TargetStage[] = ['shadow', 'dual', 'new-primary', 'retired'];
+
 /** The commands that say whether a table may move, and what stands in the way. */
 export function addGates(program: Command, registration: Registration): void {
   addCommand(program, 'verdict', {
@@ -13,11 +15,27 @@ export function addGates(program: Command, registration: Registration): void {
       (await import('./verdict.ts')).verdict({ table: String(table), to: options['to'] as TargetStage }, context),
   })
     .argument('<table>', TABLE)
-    .addOption(
-      new Option('--to <stage>', 'where to')
-        .choices(['shadow', 'dual', 'new-primary', 'retired'])
-        .makeOptionMandatory(),
-    );
+    .addOption(new Option('--to <stage>', 'where to').choices(TARGETS).makeOptionMandatory());
+  addCommand(program, 'stage', {
+    description: 'move a table to another stage, if the verdict allows; without --to: where it is, and was',
+    registration,
+    run: async ([table], options, context) =>
+      (await import('./stage.ts')).stage(
+        {
+          table: String(table),
+          to: options['to'] as TargetStage | undefined,
+          dryRun: options['dryRun'] === true,
+          yes: options['yes'] === true,
+          by: options['by'] as string | undefined,
+        },
+        context,
+      ),
+  })
+    .argument('<table>', TABLE)
+    .addOption(new Option('--to <stage>', 'where to').choices(TARGETS))
+    .option('--dry-run', 'only say what is in the way, and what the move would do')
+    .option('--yes', 'do it; without, it only says what it would do')
+    .option('--by <name>', 'who, for the record (default: the user who runs this)');
   addCommand(program, 'waive', {
     description: 'let a gate of a table count as passed for a while, in the open, with name and reason',
     registration,

@@ -85,6 +85,8 @@ export type ReverseState = 'off' | 'testing' | 'running' | 'waiting' | 'refused'
 /** Counters count since the worker started; an event counts once for each entry of `reverse.apply` that took it. */
 export interface ReverseStatus {
   readonly state: ReverseState;
+  /** When the stream last showed this worker a test of its own, so that it would know its writes, ISO 8601; undefined: it never did. */
+  readonly testedAt: string | undefined;
   readonly problem: Problem | undefined;
   /** Messages, repeats included. */
   readonly received: number;

@@ -209,13 +209,8 @@ function liveFacts(status: WorkerStatus, at: string): LiveFacts {
     calmSince: stream.calmSince,
     countedUntil: traffic.countedUntil,
     reverse,
-    testedAt: (reverse as Tested | undefined)?.testedAt,
+    testedAt: reverse?.testedAt,
   };
-}
-
-/** Says of itself when it was tested last. */
-interface Tested {
-  readonly testedAt?: string | undefined;
 }
 
 function namelessLetters(letters: ReadonlyMap<string, { readonly reverse: number }>): number {

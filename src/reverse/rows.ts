@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import type { Stage } from '../core/progress.ts';
+import { FIRST_STAGE } from '../core/stages.ts';
 import { applyPrefix, formatMessage, shortXid, type TagMessage } from '../postgres/apply-tag.ts';
 import { textTypes } from '../postgres/connection.ts';
 import { type AppliedVersion, appliedVersionOf } from '../state/applied-versions.ts';
@@ -102,7 +103,7 @@ export class EventRows {
         told: told ?? 'f',
       }),
       // Only moves of tables write it.
-      stage: (stage as Stage | null | undefined) ?? 'dual',
+      stage: (stage as Stage | null | undefined) ?? FIRST_STAGE,
       xid: shortXid(xid ?? '0'),
       key: key.map((text) => text ?? ''),
     };

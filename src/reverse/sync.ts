@@ -61,6 +61,8 @@ export interface RunningSync {
 const MESSAGES_PER_WORKER = 10;
 const HIGH_WATER_BYTES = 16_000_000;
 const RETRY = { baseMs: 1_000, maxMs: 60_000 };
+/** The evidence of a test is good for a day, by default. */
+const TEST_AGAIN_MS = 12 * 3_600_000;
 /** Longest wait for the queue's word on what is given back at the very end. */
 const GIVE_BACK_MS = 1_000;
 /** The goodbye of idle connections: a dead one would never answer it. */
@@ -72,6 +74,7 @@ export class ReverseSync {
   readonly #progress: ReverseProgress = noReverseProgress();
   readonly #flood: ParkingFlood;
   #state: ReverseState = 'off';
+  #testedAt: string | undefined;
   #problem: Problem | undefined;
   #running: RunningSync | undefined;
   #ended: Promise<void> = Promise.resolve();
@@ -92,6 +95,7 @@ export class ReverseSync {
     return {
       state: this.#state === 'running' && problem !== undefined ? amiss : this.#state,
       problem,
+      testedAt: this.#testedAt,
       ...counters,
       applied: { ...applied },
       inHand: consumer?.inHand ?? 0,
@@ -163,13 +167,9 @@ export class ReverseSync {
     const pool = createPool(connection, { max: reverse.concurrency + 2, log });
     parts.defer(() => within(CLOSE_WAIT_MS, pool.end()));
     const state = await readState({ pool, connector: config.name, schema: config.state.schema });
-    const finding = await session.selfTest(pool, stop);
-    if (finding !== undefined) {
-      this.#fails('refused', {
-        kind: 'preflight',
-        message: finding.message,
-        remedy: finding.remedy ?? 'run `banyan check`',
-      });
+    const unprotected = await this.#test(session, { pool, stop });
+    if (unprotected !== undefined) {
+      this.#fails('refused', unprotected);
       await untilStopped(signal);
       return;
     }
@@ -223,7 +223,12 @@ export class ReverseSync {
     log.info({ entries: reverse.apply.length, concurrency: reverse.concurrency }, 'reverse sync runs');
 
     const working = pipeline.run();
-    const all = [working, consumer.run(stop), keepHouse(running, { state, horizonMs: reverse.horizon, stop, log })];
+    const all = [
+      working,
+      consumer.run(stop),
+      keepHouse(running, { state, horizonMs: reverse.horizon, stop, log }),
+      this.#testAgain(session, { pool, stop }),
+    ];
     try {
       await Promise.all(all);
     } catch (error) {
@@ -231,6 +236,33 @@ export class ReverseSync {
       throw error;
     } finally {
       await wind(running, { working, deadlineMs: config.shutdownTimeout });
+    }
+  }
+
+  /** Why our own writes would not be known in the stream; undefined: they are. */
+  async #test(
+    session: ReverseSession,
+    { pool, stop }: { readonly pool: pg.Pool; readonly stop: AbortSignal },
+  ): Promise<BanyanError | undefined> {
+    const finding = await session.selfTest(pool, stop);
+    if (finding === undefined) {
+      this.#testedAt = new Date().toISOString();
+      return undefined;
+    }
+    const { message, remedy = 'run `banyan check`' } = finding;
+    return new BanyanError('preflight', message, { remedy });
+  }
+
+  /** What was so when the worker started need not be so days later. Rejects where it is not. */
+  async #testAgain(
+    session: ReverseSession,
+    { pool, stop }: { readonly pool: pg.Pool; readonly stop: AbortSignal },
+  ): Promise<void> {
+    while (!stop.aborted) {
+      await sleep(TEST_AGAIN_MS, stop).catch(() => undefined);
+      if (stop.aborted) return;
+      const unprotected = await this.#test(session, { pool, stop });
+      if (unprotected !== undefined) throw unprotected;
     }
   }
 }

@@ -46,6 +46,8 @@ export interface InboxStore {
   /** The stream has shown the writes of these events. One statement, whatever their number. */
   observe(observations: readonly Observation[]): Promise<void>;
   get(key: InboxKey): Promise<InboxRecord | undefined>;
+  /** Events for a table (`schema.name`) that were not applied because its stage took none, as far as they are remembered. */
+  countSkipped(table: string): Promise<number>;
   /** Forgets up to `limit` events that were received more than so many seconds ago; returns how many. */
   purge(olderThanSeconds: number, limit: number): Promise<number>;
 }
@@ -123,6 +125,17 @@ export function inboxStore(scope: StateScope): InboxStore {
           observedAt: row.observed_at?.toISOString(),
         }
       );
+    },
+
+    async countSkipped(table) {
+      const [row] = await queryState<{ skipped: string }>(
+        scope,
+        // The id of a target begins with its table.
+        `select count(*) as skipped from {inbox}
+         where connector = $1 and outcome = 'skipped' and starts_with(target, $2 || '#')`,
+        [connector, table],
+      );
+      return Number(row?.skipped);
     },
 
     async purge(olderThanSeconds, limit) {

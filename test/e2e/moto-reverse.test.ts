@@ -10,6 +10,7 @@ import { eventually } from '../support/eventually.ts';
 import { endpointOr, type Moto, startMoto } from '../support/moto.ts';
 import { NewSystem } from '../support/new-system.ts';
 import { deployStack } from '../support/stack.ts';
+import { settleStages } from '../support/settled-stages.ts';
 import { spawnWorker } from '../support/worker-process.ts';
 import { workerRole } from '../support/worker-role.ts';
 
@@ -62,6 +63,7 @@ test('a legacy insert comes to the new service, its answer becomes a legacy upda
   const role = workerRole(url);
   await role.grant(configAs(url, endpoint));
   const config = configAs(role.url, endpoint);
+  await settleStages({ url: role.url, name: 'shop' }, [{ table: 'public.orders' }]);
   const legacy = parts.adopt(new pg.Pool({ connectionString: url, max: 1 }), (pool) => pool.end());
   const statusOf = async (id: number) =>
     (await legacy.query<{ status: string }>('select status from orders where id = $1', [id])).rows[0]?.status;

@@ -113,6 +113,9 @@ export class ApplyBed implements AsyncDisposable {
     const { targets, findings } = await compileReverse(this.#worker, reverse?.apply ?? [], { stateSchema: 'banyan' });
     const [target] = targets;
     if (target === undefined) throw new Error(JSON.stringify(findings));
+    const table = `${target.table.schema}.${target.table.name}`;
+    const moved = (await this.state.stages.list()).some((stage) => stage.table === table);
+    if (!moved) await this.state.stages.set(table, 'dual', 'a test');
     return target;
   }
 

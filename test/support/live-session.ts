@@ -7,6 +7,7 @@ import { type LiveSession, UPKEEP } from '../../src/capture/upkeep.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { noContracts } from '../../src/mapping/contract.ts';
 import { connectionOf } from '../../src/worker.ts';
+import { settleStages } from './settled-stages.ts';
 
 export interface Streaming extends AsyncDisposable {
   readonly session: LiveSession;
@@ -19,6 +20,7 @@ export async function streamSession(config: object, publisher: Publisher): Promi
   const loaded = await parseConfig(JSON.stringify(config), { file: undefined, env: {} });
   const log = pino({ level: process.env['BANYAN_TEST_LOG'] ?? 'silent' });
   const connection = connectionOf(loaded.config);
+  await settleStages({ url: connection.url, name: loaded.config.name }, loaded.config.reverse?.apply);
   const pools = openPools(loaded.config, { connection, log });
   const stopping = new AbortController();
   const live = Promise.withResolvers<LiveSession>();

@@ -6,6 +6,7 @@ import { type LocalBus, startLocalBus } from '../../src/local-bus/local-bus.ts';
 import { createQueueTarget } from '../../src/local-bus/queue-target.ts';
 import { eventually } from './eventually.ts';
 import { NewSystem } from './new-system.ts';
+import { settleStages } from './settled-stages.ts';
 import { workerRole } from './worker-role.ts';
 import { isStreaming, spawnWorker, type WorkerProcess } from './worker-process.ts';
 
@@ -65,6 +66,7 @@ export async function pingPong({ server, conflict, operator }: PingPongOptions):
   const configAs = (legacyUrl: string) => configOf({ name, url: legacyUrl, bus, queueUrl: queue.queueUrl, conflict });
   await role.grant(configAs(url));
   const config = configAs(role.url);
+  await settleStages({ url: role.url, name }, [{ table: 'public.orders' }]);
 
   let worker = await started(config);
   parts.defer(() => worker.kill());

@@ -9,6 +9,7 @@ import { type LocalBus, startLocalBus } from '../../src/local-bus/local-bus.ts';
 import { readState, type State } from '../../src/state/state.ts';
 import { startWorker, type Worker } from '../../src/worker.ts';
 import { eventually } from './eventually.ts';
+import { settleStages } from './settled-stages.ts';
 import { workerRole } from './worker-role.ts';
 
 /** An event as a consumer parses it. */
@@ -38,6 +39,8 @@ export interface BedConfig {
   readonly bus?: object;
   /** The bed adds its queue, where it has one. */
   readonly reverse?: { readonly apply: readonly object[]; readonly [option: string]: unknown };
+  /** Default: tables that were never moved are in `shadow`, those of `reverse.apply` in `dual`. */
+  readonly stages?: 'as they are';
 }
 
 export interface StartOptions {
@@ -170,6 +173,8 @@ export async function makeBed(server: DatabaseServer, options: BedOptions): Prom
     state,
     async start(config, { dontWait = false, ...started } = {}) {
       if (config.reverse !== undefined) await role.grant(configOf(config, url));
+      const as = config.reverse === undefined ? url : role.url;
+      if (config.stages !== 'as they are') await settleStages({ url: as, name }, config.reverse?.apply);
       const loaded = await parseConfig(configText(config), { file: undefined, env: {} });
       const worker = await startWorker({ loaded, log, ...started, intervals: { ...INTERVALS, ...started.intervals } });
       parts.defer(() => worker.stop());
