@@ -38,6 +38,10 @@ export async function startDemoWorker({ url, bus, reverseQueueUrl, screen }: Dem
     throw error;
   }
   return {
+    /** `http://host:port` of its page. */
+    url: worker.url,
+    /** For commands that look for the worker where the configuration says. */
+    env: { ...env, BANYAN_CONFIG: CONFIG_FILE, BANYAN_HTTP_PORT: new URL(worker.url).port },
     /** Rejects when the worker halts, which in a demo nobody is going to mend. */
     halted,
     backfills: () => worker.status().backfills,

@@ -13,6 +13,7 @@ import { createQueues, emptied, isEmpty, LEGACY_SOURCE } from './queues.ts';
 import { type BackEvent, legacyState, ReverseBooks, type ReverseReport } from './reverse-books.ts';
 import type { Screen } from './screen.ts';
 import { runTraffic } from './traffic.ts';
+import { Walk } from './walk.ts';
 
 /** How long nothing may arrive, after the shop has closed, until what is missing is called missing. */
 const PATIENCE_MS = 15_000;
@@ -75,22 +76,34 @@ export async function runDemo(
       screen.event(envelope);
     },
   });
-  const service = startOrderService({ bus, queueUrl: queues.service, books: books.reverse }, stop.signal);
   const ends = [stop.signal, signal];
   if (options.seconds !== undefined) ends.push(AbortSignal.timeout(options.seconds * 1_000));
-  const traffic = runTraffic({ url, rate: options.rate, accounting, history }, AbortSignal.any(ends));
+  const closes = AbortSignal.any(ends);
+  let clerksReschedule = true;
+  const reschedules = () => clerksReschedule;
+  const traffic = runTraffic({ url, rate: options.rate, accounting, history, reschedules }, closes);
+  const walk = new Walk({ env: worker.env, screen });
+  // What the service decides while the table takes no events would be skipped: its queue keeps the orders until then.
+  const moved = walk.toDual(stop.signal);
+  const serving = moved.then(() =>
+    startOrderService({ bus, queueUrl: queues.service, books: books.reverse }, stop.signal),
+  );
+  const walking = moved.then(() => walk.toNewPrimary(() => (clerksReschedule = false), closes));
+  const running = serving.then((service) => service.running);
   parts.defer(async () => {
     stop.abort();
     // How they end is known already: whoever failed first was reported below.
-    await Promise.allSettled([traffic, consuming, service.running]);
+    await Promise.allSettled([traffic, consuming, running, walking]);
   });
 
-  const failing = Promise.race([consuming, service.running, worker.halted]);
+  // They end when they are told to; before that only by what went wrong.
+  const failing = Promise.all([consuming, running, worker.halted, walking]).then(() => new Promise<never>(() => {}));
   screen.say(`the shop is open, with ${options.rate} transactions a second; look in with: psql ${url}`);
   screen.say(
     `${history.rows.length.toLocaleString('en-US')} rows were there before: their backfill goes on beside the traffic`,
   );
   screen.say('a new service promises deliveries; its events become rows of shop.deliveries');
+  screen.say(`how far its tables are: ${worker.url}`);
   if (options.seconds === undefined) screen.say('Ctrl-C closes it');
   await Promise.race([traffic, failing]);
   const left = accounting.now.backfillsCompleted === tables ? '' : ', and for the rest of the backfill';
@@ -98,6 +111,7 @@ export async function runDemo(
   const client = new pg.Client({ connectionString: url, application_name: 'books' });
   await client.connect();
   parts.defer(() => client.end());
+  const service = await Promise.race([serving, failing]);
   const back: WayBack = { service, books, client, isQueueEmpty: () => isEmpty(bus, queues.back) };
   await Promise.race([everythingArrived(books, { tables, isBackWhole: () => isWayBackWhole(back) }), failing]);
   // Whatever else was sent comes now: repeats, and events that nobody expected.

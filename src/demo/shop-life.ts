@@ -12,6 +12,7 @@ type Afterwards = (() => void) | undefined;
 export class Shop {
   readonly #pool: pg.Pool;
   readonly #accounting: Accounting;
+  readonly #reschedules: () => boolean;
   readonly #customers: string[];
   /** Orders wait here for their next step; who takes one out is the only one to work on it. */
   readonly #placed: Order[];
@@ -19,8 +20,12 @@ export class Shop {
   readonly #shipped: Order[] = [];
   #signUps: number;
 
-  constructor(pool: pg.Pool, { accounting, history }: { accounting: Accounting; history: History }) {
+  constructor(
+    pool: pg.Pool,
+    { accounting, history, reschedules }: { accounting: Accounting; history: History; reschedules: () => boolean },
+  ) {
     this.#pool = pool;
+    this.#reschedules = reschedules;
     this.#accounting = accounting;
     this.#customers = [...history.customers];
     this.#placed = [...history.placed];
@@ -34,7 +39,7 @@ export class Shop {
     if (dice < 16) return this.#changePrice();
     if (dice < 20) return this.#changeCustomer();
     if (dice < 21 && this.#customers.length > 20) return this.#forgetCustomer();
-    if (dice < 25 && (await this.#reschedule())) return undefined;
+    if (dice < 25 && this.#reschedules() && (await this.#reschedule())) return undefined;
     if (dice < 69 && (await this.#step(pick(['pay', 'pay', 'ship', 'deliver', 'cancel'])))) return undefined;
     return this.#placeOrder();
   }

@@ -11,6 +11,8 @@ export interface TrafficOptions {
   readonly accounting: Accounting;
   /** Its customers come back, and its open orders are worked on. */
   readonly history: History;
+  /** Whether clerks still change deliveries in the legacy system. */
+  readonly reschedules: () => boolean;
 }
 
 /** People at work at once, each on a connection of its own. */

@@ -107,3 +107,25 @@ async function reachable(port: number): Promise<boolean> {
     socket.destroy();
   }
 }
+
+test(
+  'a demo walks a table from mapped to new-primary with the commands that it shows, and ends whole',
+  { timeout: 240_000 },
+  async () => {
+    const demo = startDemo('--rate', '40');
+    let output = '';
+    demo.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    const moved = 'shop.deliveries: dual → new-primary; the new system is primary';
+    await vi.waitFor(() => expect(output).toContain(moved), { timeout: 180_000, interval: 200 });
+    const steps = output.split('\n').filter((line) => line.startsWith('$ banyan '));
+    expect(steps.filter((line) => line.includes(' stage '))).toEqual([
+      '$ banyan stage shop.deliveries --to dual --yes',
+      '$ banyan stage shop.deliveries --to new-primary --yes',
+    ]);
+    expect(steps.some((line) => line.startsWith('$ banyan waive shop.deliveries PARITY --reason '))).toBe(true);
+    demo.kill('SIGINT');
+    const [code] = await once(demo, 'close');
+    expect(output).toMatch(/ 0 missing, 0 unexpected, 0 repeated, 0 out of order/);
+    expect(code).toBe(0);
+  },
+);

@@ -29,7 +29,7 @@ const FLOORS: Readonly<Record<string, number>> = {
 const ROOT = /^(worker(-[a-z-]+)?|status-board)\.ts$/;
 
 /** Imports between folders of one floor that are meant. */
-const BESIDE: ReadonlySet<string> = new Set(['mapping -> postgres', 'state -> postgres']);
+const BESIDE: ReadonlySet<string> = new Set(['mapping -> postgres', 'state -> postgres', 'demo -> cli']);
 
 /** Packages that belong to one place. */
 const OWNERS: readonly { readonly package: RegExp; readonly owner: RegExp }[] = [
