@@ -2,6 +2,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { binariesOf, EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import type { ConflictListing, NewConflict } from '../../src/state/conflicts.ts';
+import type { NewReverseLetter } from '../../src/state/reverse-letters.ts';
 import { removeState } from '../../src/state/remove.ts';
 import { openState, type State } from '../../src/state/state.ts';
 
@@ -45,6 +46,23 @@ function key(eventId: string, target = 'public.orders#1') {
 
 function sequence(n: number): string {
   return `0001-00000001-${`${n}`.padStart(16, '0')}-0000000000-00`;
+}
+
+function letter(lane: string, version: number, more: object = {}): NewReverseLetter {
+  return {
+    eventId: `new ${lane}-${version} public.orders#1`,
+    entry: 0,
+    group: lane,
+    table: 'public.orders',
+    sequence: `${version}`,
+    kind: 'row-refused',
+    code: undefined,
+    message: 'refused',
+    behind: false,
+    waitForMs: undefined,
+    event: '{}',
+    ...more,
+  };
 }
 
 function record(conflict: NewConflict): Promise<number> {
@@ -183,6 +201,30 @@ describe('a conflict', () => {
     expect(await state.conflicts.countOpen()).toBe(open);
   });
 
+  test('of an event that ends is decided with it, by what became of the event, and never anew', async () => {
+    const by = { resolution: undefined, appliedTo: 'public.orders#1', by: 'a person', note: undefined };
+    for (const [outcome, resolution] of [
+      ['applied', 'new-wins'],
+      ['stale', 'legacy-wins'],
+    ] as const) {
+      const event = key(`ends-${outcome}`);
+      const [open, decided] = [
+        await record({ ...conflict, ...event, resolution: 'parked' }),
+        await record({ ...conflict, ...key(`decided-${outcome}`), resolution: 'legacy-wins' }),
+      ];
+      expect(await state.conflicts.openOf(event)).toBe(open);
+      await within(async (client) => {
+        for (const each of [event, key(`decided-${outcome}`)]) {
+          await state.inbox.add(client, each, { outcome, eventTime: undefined });
+          await state.conflicts.settleIn(client, each, by);
+        }
+      });
+      expect(await state.conflicts.openOf(event)).toBeUndefined();
+      expect(await state.conflicts.get(open)).toMatchObject({ resolution, resolvedBy: 'a person' });
+      expect(await state.conflicts.get(decided)).toMatchObject({ resolution: 'legacy-wins', resolvedBy: undefined });
+    }
+  });
+
   test('is listed newest first, by page, table and state', async () => {
     const ids: number[] = [];
     for (const [index, table] of ['public.a', 'public.b', 'public.a'].entries()) {
@@ -192,6 +234,45 @@ describe('a conflict', () => {
     expect(await listed({ table: 'public.a' })).toEqual([ids[2], ids[0]]);
     expect(await listed({ table: 'public.a', before: ids[2] ?? 0 })).toEqual([ids[0]]);
     expect(await listed({ open: true, limit: 1 })).toEqual([ids[2]]);
+  });
+});
+
+describe('letters of a lane', () => {
+  const behind = { behind: true };
+  const waits = { kind: 'row-missing', waitForMs: 60_000 } as const;
+
+  test('wait behind nothing where no letter before them waits for a person', async () => {
+    const { reverseLetters } = state;
+    await reverseLetters.park([
+      letter('held:1', 1),
+      letter('held:1', 2, behind),
+      letter('free:1', 2, behind),
+      letter('free:1', 3),
+      letter('free:2', 1, waits),
+      letter('free:2', 2, behind),
+      letter('table:public.orders', 1, behind),
+      letter('done:1', 1),
+    ]);
+    expect(await reverseLetters.lanesBehind(10)).toEqual(['free:1', 'free:2']);
+    expect(await reverseLetters.lanesBehind(1)).toEqual(['free:1']);
+    expect(await other.reverseLetters.lanesBehind(10)).toEqual([]);
+    const found = async (only?: 'waiting' | 'holding') =>
+      (await reverseLetters.next('free:2', { rows: 9, bytes: 999, ...(only === undefined ? {} : { only }) })).map(
+        (each) => each.sequence,
+      );
+    expect(await found()).toEqual(['1', '2']);
+    expect(await found('waiting')).toEqual(['1']);
+    expect(await found('holding')).toEqual(['2']);
+  });
+
+  test('that have waited behind another begin to wait for what they lack; those that wait for a person go on', async () => {
+    const { reverseLetters } = state;
+    await reverseLetters.park([letter('lacks:1', 1, behind), letter('lacks:2', 1)]);
+    await within(async (client) => {
+      for (const lane of ['lacks:1', 'lacks:2']) await reverseLetters.parkIn(client, letter(lane, 1, waits));
+    });
+    expect(await reverseLetters.lookAt('lacks:1')).toEqual({ dead: false, waiting: true });
+    expect(await reverseLetters.lookAt('lacks:2')).toEqual({ dead: true, waiting: false });
   });
 });
 

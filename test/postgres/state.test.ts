@@ -386,6 +386,14 @@ describe('the stores', () => {
         status: 'failed',
         error: 'no such letter',
       });
+      const third = await state.requests.insert(redrive);
+      await state.requests.claimNext();
+      await state.requests.finish(third, { error: 'no such letter', remedy: 'name another' });
+      expect(await state.requests.await(third, { timeoutMs: 0, signal })).toEqual({
+        status: 'failed',
+        error: 'no such letter',
+        remedy: 'name another',
+      });
     });
 
     test('that nobody took in time are withdrawn', async () => {
