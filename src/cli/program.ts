@@ -99,8 +99,11 @@ function addFirstSteps(program: Command, registration: Registration): void {
   addCommand(program, 'check', {
     description: 'compare the configuration with the live database and bus; every finding with what mends it',
     registration,
-    run: async (_, __, context) => (await import('./check.ts')).check(context),
-  });
+    run: async (_, options, context) =>
+      options['reverse'] === true
+        ? (await import('./test-reverse.ts')).testReverse(context)
+        : (await import('./check.ts')).check(context),
+  }).option('--reverse', 'instead, have the worker prove now that it knows its own writes in the stream');
   addCommand(program, 'preview', {
     description: 'print the events that rows of a table become; reads only, publishes nothing',
     registration,

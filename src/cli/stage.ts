@@ -48,7 +48,7 @@ export async function stage(options: StageOptions, context: CommandContext): Pro
     }
     const actor = (options.by ?? requester()).trim();
     const { state, pool } = place;
-    const change = await moveStage({ state, legacyPool: pool, config, table, from: found.stage, to, actor, verdict });
+    const change = await moveStage({ state, legacyPool: pool, table, from: found.stage, to, actor, verdict });
     if (output.json) output.value({ moved: true, change, skipped, primary: primaryOf(to) });
     else sayMoved(change, { display, skipped, output });
     return ExitCode.ok;

@@ -1,5 +1,4 @@
 import type pg from 'pg';
-import type { Config } from '../config/schema.ts';
 import type { Stage, StageChange, Verdict } from '../core/progress.ts';
 import type { State } from '../state/state.ts';
 
@@ -7,7 +6,6 @@ export interface StageMove {
   readonly state: State;
   /** The legacy database: the state's own pool, or another where `state.url` says so. */
   readonly legacyPool: pg.Pool;
-  readonly config: Config;
   readonly table: string;
   /** As the verdict was judged from. */
   readonly from: Stage;

@@ -27,6 +27,7 @@ export function answerRequest(
 ): Promise<unknown> | undefined {
   const { command, arguments: given } = request;
   if (command === 'resolve-conflict') return resolve(request, running);
+  if (command === 'test-reverse') return test(running);
   if (given['direction'] !== 'reverse' || (command !== 'redrive' && command !== 'discard')) return undefined;
   return answerLetters(request, running);
 }
@@ -60,6 +61,12 @@ async function resolve(request: WorkerRequest, running: () => RunningSync): Prom
       { conflicts, inbox, parking, pipeline, letters, apply: engine.apply },
     ),
   };
+}
+
+async function test(running: () => RunningSync): Promise<{ readonly testedAt: string }> {
+  const unprotected = await running().test();
+  if (unprotected !== undefined) throw unprotected;
+  return { testedAt: new Date().toISOString() };
 }
 
 function parsed<T>(schema: z.ZodType<T>, { command, arguments: given }: WorkerRequest): T {

@@ -21,6 +21,7 @@ import { ReverseParking } from './parking.ts';
 import { ParkingFlood } from './parking-flood.ts';
 import { ReversePipeline } from './pipeline.ts';
 import { noReverseProgress, type ReverseProgress } from './progress.ts';
+import { Protection } from './protection.ts';
 import { answerRequest } from './requests.ts';
 import { SetAside } from './set-aside.ts';
 import { WaitingLetters } from './waiting-letters.ts';
@@ -39,6 +40,8 @@ export interface ReverseSyncOptions {
   readonly connection: ConnectionSettings;
   readonly openQueue: () => Queue;
   readonly openEngine: (options: EngineOptions) => Promise<Engine>;
+  /** Between two self-tests; for tests. */
+  readonly testAgainMs?: number;
   readonly log: Logger;
 }
 
@@ -53,6 +56,8 @@ export interface RunningSync {
   readonly conflicts: ConflictStore;
   readonly inbox: InboxStore;
   readonly flood: ParkingFlood;
+  /** Why our own writes are not known in the stream, which ends the attempt; undefined: they are, by a test of this moment. */
+  readonly test: () => Promise<BanyanError | undefined>;
   /** What `dead_letter` holds, as it was looked at last. */
   counts: { readonly parked: number; readonly waiting: number };
 }
@@ -61,8 +66,6 @@ export interface RunningSync {
 const MESSAGES_PER_WORKER = 10;
 const HIGH_WATER_BYTES = 16_000_000;
 const RETRY = { baseMs: 1_000, maxMs: 60_000 };
-/** The evidence of a test is good for a day, by default. */
-const TEST_AGAIN_MS = 12 * 3_600_000;
 /** Longest wait for the queue's word on what is given back at the very end. */
 const GIVE_BACK_MS = 1_000;
 /** The goodbye of idle connections: a dead one would never answer it. */
@@ -74,13 +77,14 @@ export class ReverseSync {
   readonly #progress: ReverseProgress = noReverseProgress();
   readonly #flood: ParkingFlood;
   #state: ReverseState = 'off';
-  #testedAt: string | undefined;
+  readonly #protection: Protection;
   #problem: Problem | undefined;
   #running: RunningSync | undefined;
   #ended: Promise<void> = Promise.resolve();
 
   constructor(options: ReverseSyncOptions) {
     this.#options = options;
+    this.#protection = new Protection(options.testAgainMs);
     this.#flood = new ParkingFlood({ max: options.reverse.maxParkedPerMinute, log: options.log });
   }
 
@@ -95,7 +99,7 @@ export class ReverseSync {
     return {
       state: this.#state === 'running' && problem !== undefined ? amiss : this.#state,
       problem,
-      testedAt: this.#testedAt,
+      testedAt: this.#protection.testedAt,
       ...counters,
       applied: { ...applied },
       inHand: consumer?.inHand ?? 0,
@@ -167,7 +171,8 @@ export class ReverseSync {
     const pool = createPool(connection, { max: reverse.concurrency + 2, log });
     parts.defer(() => within(CLOSE_WAIT_MS, pool.end()));
     const state = await readState({ pool, connector: config.name, schema: config.state.schema });
-    const unprotected = await this.#test(session, { pool, stop });
+    const place = { session, pool, stop };
+    const unprotected = await this.#protection.test(place);
     if (unprotected !== undefined) {
       this.#fails('refused', unprotected);
       await untilStopped(signal);
@@ -178,7 +183,7 @@ export class ReverseSync {
     const queue = openQueue();
     parts.defer(() => queue.close());
 
-    const place = `queue:${new URL(reverse.queue).pathname.split('/').at(-1) ?? ''}`;
+    const source = `queue:${new URL(reverse.queue).pathname.split('/').at(-1) ?? ''}`;
     const { apply, read, missingGrants } = engine;
     const progress = this.#progress;
     const flood = this.#flood;
@@ -187,7 +192,7 @@ export class ReverseSync {
       apply,
       parking,
       progress,
-      setAside: new SetAside({ parking, progress, flood, place, missingGrants }),
+      setAside: new SetAside({ parking, progress, flood, place: source, missingGrants }),
       concurrency: reverse.concurrency,
       stop,
       log,
@@ -215,6 +220,12 @@ export class ReverseSync {
       conflicts: state.conflicts,
       inbox: state.inbox,
       flood,
+      test: async () => {
+        const found = await this.#protection.testNow(place);
+        // The next attempt begins with a test of its own, and says what is wrong for as long as it is.
+        if (found !== undefined) failed.abort(found);
+        return found;
+      },
       counts: await state.reverseLetters.counts(),
     };
     this.#running = running;
@@ -227,7 +238,7 @@ export class ReverseSync {
       working,
       consumer.run(stop),
       keepHouse(running, { state, horizonMs: reverse.horizon, stop, log }),
-      this.#testAgain(session, { pool, stop }),
+      this.#protection.testAgain(place),
     ];
     try {
       await Promise.all(all);
@@ -236,33 +247,6 @@ export class ReverseSync {
       throw error;
     } finally {
       await wind(running, { working, deadlineMs: config.shutdownTimeout });
-    }
-  }
-
-  /** Why our own writes would not be known in the stream; undefined: they are. */
-  async #test(
-    session: ReverseSession,
-    { pool, stop }: { readonly pool: pg.Pool; readonly stop: AbortSignal },
-  ): Promise<BanyanError | undefined> {
-    const finding = await session.selfTest(pool, stop);
-    if (finding === undefined) {
-      this.#testedAt = new Date().toISOString();
-      return undefined;
-    }
-    const { message, remedy = 'run `banyan check`' } = finding;
-    return new BanyanError('preflight', message, { remedy });
-  }
-
-  /** What was so when the worker started need not be so days later. Rejects where it is not. */
-  async #testAgain(
-    session: ReverseSession,
-    { pool, stop }: { readonly pool: pg.Pool; readonly stop: AbortSignal },
-  ): Promise<void> {
-    while (!stop.aborted) {
-      await sleep(TEST_AGAIN_MS, stop).catch(() => undefined);
-      if (stop.aborted) return;
-      const unprotected = await this.#test(session, { pool, stop });
-      if (unprotected !== undefined) throw unprotected;
     }
   }
 }

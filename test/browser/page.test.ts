@@ -3,7 +3,6 @@ import { pino } from 'pino';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseConfig } from '../../src/config/load.ts';
-import type { Config } from '../../src/config/schema.ts';
 import { BanyanError } from '../../src/core/errors.ts';
 import type { Stage } from '../../src/core/progress.ts';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
@@ -18,9 +17,7 @@ const WIDE = { width: 1440, height: 900 };
 const NARROW = { width: 360, height: 780 };
 const SCROLLS = `document.scrollingElement.scrollWidth > innerWidth`;
 
-interface Started extends Worker, AsyncDisposable {
-  readonly config: Config;
-}
+type Started = Worker & AsyncDisposable;
 
 /** A worker as `run` starts it, on a port that the next one can have again. */
 async function start(bed: WorkerBed, http: { port: number; token?: string }): Promise<Started> {
@@ -34,7 +31,7 @@ async function start(bed: WorkerBed, http: { port: number; token?: string }): Pr
   };
   const loaded = await parseConfig(JSON.stringify(config), { file: undefined, env: {} });
   const worker = await startWorker({ loaded, log: pino({ level: 'silent' }) });
-  return Object.assign(worker, { config: loaded.config, [Symbol.asyncDispose]: () => worker.stop() });
+  return Object.assign(worker, { [Symbol.asyncDispose]: () => worker.stop() });
 }
 
 const setup = `create table orders (id integer primary key, note text);
@@ -76,7 +73,7 @@ describe.skipIf(noBrowser !== undefined)(`the page${why}`, () => {
     });
 
     // A stage: in the list, in the detail, and for those who listen.
-    await move(bed, { config: first.config, table: 'public.orders', to: 'dual' });
+    await move(bed, { table: 'public.orders', to: 'dual' });
     await page.locator('#detail .steps [aria-current=step]', { hasText: 'dual' }).waitFor();
     await page.locator('#announce', { hasText: 'public.orders moved from' }).waitFor({ state: 'attached' });
     expect(await page.locator('#announce').textContent()).toContain('to dual');
@@ -188,17 +185,14 @@ async function legacyWrites(page: Page, number: string): Promise<void> {
 }
 
 /** As `stage --to` does. What moves by itself may be faster: then it is tried from there. */
-async function move(
-  bed: WorkerBed,
-  { config, table, to }: { config: Config; table: string; to: Stage },
-): Promise<void> {
+async function move(bed: WorkerBed, { table, to }: { table: string; to: Stage }): Promise<void> {
   const state = await bed.state();
   const legacyPool = new pg.Pool({ connectionString: bed.url, max: 1 });
   try {
     await eventually(async () => {
       const from = await state.stages.get(table);
       try {
-        return await moveStage({ state, legacyPool, config, table, from, to, actor: 'the tests', verdict: undefined });
+        return await moveStage({ state, legacyPool, table, from, to, actor: 'the tests', verdict: undefined });
       } catch (error) {
         if (error instanceof BanyanError && error.kind === 'usage') return undefined;
         throw error;

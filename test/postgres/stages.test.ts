@@ -1,7 +1,5 @@
-import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { parseConfig } from '../../src/config/load.ts';
-import type { StageChange } from '../../src/core/progress.ts';
+import type { StageChange, Verdict } from '../../src/core/progress.ts';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import { moveStage } from '../../src/progress/move.ts';
 import { banyan } from '../support/banyan-process.ts';
@@ -25,27 +23,10 @@ function movesOf({ events }: WorkerBed): string[] {
     .map(({ data }) => `${String(data['table'])}: ${String(data['from'])} → ${String(data['to'])}`);
 }
 
-async function move(bed: WorkerBed, name: string, step: Pick<StageChange, 'from' | 'to'>): Promise<StageChange> {
-  const pool = new pg.Pool({ connectionString: bed.url, max: 1 });
-  try {
-    const { config } = await parseConfig(
-      JSON.stringify({ name, legacy: { url: bed.url }, bus: { type: 'local' }, capture }),
-      { file: undefined, env: {} },
-    );
-    const state = await bed.state();
-    const legacyPool = state.scope.pool;
-    return await moveStage({
-      state,
-      legacyPool,
-      config,
-      table: 'public.orders',
-      ...step,
-      actor: 'ada',
-      verdict: undefined,
-    });
-  } finally {
-    await pool.end();
-  }
+async function move(bed: WorkerBed, step: Pick<StageChange, 'from' | 'to'>): Promise<StageChange> {
+  const state = await bed.state();
+  const legacyPool = state.scope.pool;
+  return moveStage({ state, legacyPool, table: 'public.orders', ...step, actor: 'ada', verdict: undefined });
 }
 
 describe('by itself', () => {
@@ -91,7 +72,7 @@ describe('a move by command', () => {
     await using bed = await makeBed(server, { name: 'stage_order', setup });
     await bed.start({ capture });
     await bed.sql(`insert into orders values (1, 'before')`);
-    await move(bed, 'stage_order', { from: 'shadow', to: 'new-primary' });
+    await move(bed, { from: 'shadow', to: 'new-primary' });
     await bed.sql(`insert into orders values (2, 'after')`);
     await bed.accepted(3);
     const inOrder = bed.events.toSorted((a, b) => (a.metadata.sequence < b.metadata.sequence ? -1 : 1));
@@ -107,7 +88,7 @@ describe('a move by command', () => {
     await using bed = await makeBed(server, { name: 'stage_late', setup });
     const first = await bed.start({ capture });
     await first.stop();
-    await move(bed, 'stage_late', { from: 'shadow', to: 'new-primary' });
+    await move(bed, { from: 'shadow', to: 'new-primary' });
     expect(movesOf(bed)).toEqual([]);
     await bed.start({ capture });
     await eventually(() => movesOf(bed).length > 0);
@@ -118,7 +99,7 @@ describe('a move by command', () => {
     await using bed = await makeBed(server, { name: 'stage_race', setup });
     await bed.start({ capture });
     const step = { from: 'shadow', to: 'new-primary' } as const;
-    const ends = await Promise.allSettled([move(bed, 'stage_race', step), move(bed, 'stage_race', step)]);
+    const ends = await Promise.allSettled([move(bed, step), move(bed, step)]);
     const [lost, ...others] = ends.filter(({ status }) => status === 'rejected');
     expect(others).toEqual([]);
     expect((lost as PromiseRejectedResult).reason).toMatchObject({
@@ -131,7 +112,7 @@ describe('a move by command', () => {
   test('that somebody forged moves nothing, publishes nothing, and is counted', async () => {
     await using bed = await makeBed(server, { name: 'stage_forged', setup });
     const running = await bed.start({ capture });
-    await move(bed, 'stage_forged', { from: 'shadow', to: 'new-primary' });
+    await move(bed, { from: 'shadow', to: 'new-primary' });
     await eventually(() => movesOf(bed).length === 1);
     const forged = JSON.stringify({
       v: 1,
@@ -200,13 +181,18 @@ test('the command moves only what may move, says what was skipped meanwhile, and
   const run = (...args: readonly string[]) =>
     banyan(args, { env: { BANYAN_CONFIG_YAML: JSON.stringify(config), USER: 'ada' } });
 
+  // What is not proved yet is a failure at one moment and unknown at another.
+  const open = async (): Promise<string[]> => {
+    const { gates } = JSON.parse((await run('verdict', 'orders', '--to', 'dual', '--json')).stdout) as Verdict;
+    return gates.filter(({ result }) => result !== 'pass').map(({ code }) => code);
+  };
+  await bed.sql(`insert into orders values (1, 'moves the stream')`);
+  await eventually(async () => (await open()).join(',') === 'PARITY', undefined, { timeoutMs: 20_000 });
   const refused = await run('stage', 'orders', '--to', 'dual', '--yes');
   expect(refused.code).toBe(4);
   expect(refused.stdout).toContain('not moved: public.orders stays shadow');
   expect((await run('stage', 'orders', '--to', 'retired', '--yes')).code).toBe(2);
   await run('waive', 'orders', 'PARITY', '--reason', 'looked at', '--until', '1d');
-  await bed.sql(`insert into orders values (1, 'moves the stream')`);
-  await eventually(async () => (await run('verdict', 'orders', '--to', 'dual')).code === 0);
 
   const dry = await run('stage', 'orders', '--to', 'dual', '--dry-run');
   expect(dry.code).toBe(0);

@@ -37,6 +37,8 @@ export interface BedConfig {
   readonly capture: readonly object[];
   readonly legacy?: object;
   readonly bus?: object;
+  /** Default: in the legacy database. Elsewhere, stages are as they are. */
+  readonly state?: { readonly url: string };
   /** The bed adds its queue, where it has one. */
   readonly reverse?: { readonly apply: readonly object[]; readonly [option: string]: unknown };
   /** Default: tables that were never moved are in `shadow`, those of `reverse.apply` in `dual`. */
@@ -152,6 +154,7 @@ export async function makeBed(server: DatabaseServer, options: BedOptions): Prom
     legacy: { url: as, lockTimeout: '2s', ...config.legacy },
     bus: { type: 'local', name: BUS, endpoint: bus.url, linger: '1ms', ...config.bus },
     capture: config.capture,
+    ...(config.state === undefined ? {} : { state: config.state }),
     ...(config.reverse === undefined
       ? {}
       : { reverse: { queue: queue?.url, endpoint: bus.queuesUrl, visibilityTimeout: '10s', ...config.reverse } }),
@@ -174,7 +177,8 @@ export async function makeBed(server: DatabaseServer, options: BedOptions): Prom
     async start(config, { dontWait = false, ...started } = {}) {
       if (config.reverse !== undefined) await role.grant(configOf(config, url));
       const as = config.reverse === undefined ? url : role.url;
-      if (config.stages !== 'as they are') await settleStages({ url: as, name }, config.reverse?.apply);
+      const settles = config.stages !== 'as they are' && config.state === undefined;
+      if (settles) await settleStages({ url: as, name }, config.reverse?.apply);
       const loaded = await parseConfig(configText(config), { file: undefined, env: {} });
       const worker = await startWorker({ loaded, log, ...started, intervals: { ...INTERVALS, ...started.intervals } });
       parts.defer(() => worker.stop());
