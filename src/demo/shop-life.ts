@@ -148,7 +148,7 @@ export class Shop {
    * is on the phone, or nothing was promised yet.
    */
   async #reschedule(): Promise<boolean> {
-    const order = this.#paid.at(-between(1, 10));
+    const order = this.#paid.at(-between(1, 30));
     if (order === undefined) return false;
     let isDone = false;
     await this.#commit(async (transaction) => {

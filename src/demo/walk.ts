@@ -15,7 +15,7 @@ export interface WalkOptions {
 }
 
 /** How long a person looks on before the next step. */
-const LOOK_MS = 10_000;
+const LOOK_MS = 20_000;
 const ASK_MS = 500;
 
 /**
