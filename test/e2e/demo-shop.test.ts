@@ -22,7 +22,10 @@ test('the books hold what the database holds: every change of every transaction,
   const stop = new AbortController();
   onTestFinished(() => stop.abort());
 
-  const traffic = runTraffic({ url: server.url(), rate: 400, accounting: books, history, reschedules: () => true }, stop.signal);
+  const traffic = runTraffic(
+    { url: server.url(), rate: 400, accounting: books, history, reschedules: () => true },
+    stop.signal,
+  );
   await Promise.race([vi.waitFor(() => expect(books.types.size).toBe(13), { timeout: 40_000 }), traffic]);
   stop.abort();
   await traffic;
