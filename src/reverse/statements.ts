@@ -102,8 +102,8 @@ function versionsOf(table: CatalogTable, key: readonly string[]): string {
 }
 
 /**
- * Takes the event in and locks its key, in one statement; no row: the event is known. Returns the key as `applied_version` has it, its versions, whether the
- * producer was told of the row, the stage, the transaction's id, and the key as a row of the table would print it.
+ * Takes the event in and locks its key, in one statement; no row: the event is known. One that was skipped is not: its table may take it by now. Returns the key as
+ * `applied_version` has it, its versions, whether the producer was told of the row, the stage, the transaction's id, and the key as a row of the table would print it.
  */
 function claim(table: CatalogTable, key: readonly TargetColumn[]): string {
   const first = 8;
@@ -111,9 +111,15 @@ function claim(table: CatalogTable, key: readonly TargetColumn[]): string {
     with event as (
       insert into {inbox} (connector, producer, event_id, target, event_time) values ($1, $2, $3, $4, $5)
       on conflict do nothing returning 1
+    ), again as (
+      update {inbox} set outcome = 'applied', received_at = now()
+      where connector = $1 and producer = $2 and event_id = $3 and target = $4 and outcome = 'skipped'
+        and not exists (select from event)
+      returning 1
     ), locked as (
       insert into {applied_version} (connector, table_name, key)
-      select $1, $6, array[${key.map((each, index) => canonical(parameter(first + index, each), each)).join(', ')}] from event
+      select $1, $6, array[${key.map((each, index) => canonical(parameter(first + index, each), each)).join(', ')}]
+      from (select from event union all select from again) as taken
       on conflict (connector, table_name, key) do update set applied_at = now()
       returning key, created_version, delete_version, last_version, columns, told
     )
