@@ -9,6 +9,7 @@ import { reverseMapper } from '../src/reverse/mapper.ts';
 import { type Statement, statementsOf, type TargetStatements } from '../src/reverse/statements.ts';
 import type { AppliedVersion } from '../src/state/applied-versions.ts';
 import { openState, type State } from '../src/state/state.ts';
+import { TABLE } from './bench-server.ts';
 import { measure, runInChild, serveJob, type Usage } from './child.ts';
 import { envelopeOf, reverseEvent } from './reverse-events.ts';
 import { reverseConfig, type ReverseRunJob } from './reverse-run.ts';
@@ -34,6 +35,7 @@ async function run(job: DriverAloneJob): Promise<Usage> {
   try {
     const place = { pool, connector: config.name, schema: config.state.schema };
     const state = await openState(place);
+    await state.stages.set(TABLE, 'dual', 'bench');
     const { entries } = await compileReverse(pool, config.reverse?.apply ?? [], { stateSchema: place.schema });
     const mapper = reverseMapper(entries);
     const intents = Array.from({ length: job.events }, (_, n) =>
@@ -108,7 +110,6 @@ class Writer {
     const table = `${target.table.schema}.${target.table.name}`;
     const versions = this.#versions.get(version);
     if (versions === undefined) throw new Error(`no version ${version}`);
-    await client.query('savepoint event');
     const claimed = await query(client, claim, [
       connector,
       producer,
@@ -119,13 +120,12 @@ class Writer {
       table,
       ...key,
     ]);
-    await query(client, before, [...key, ...values]);
-    const statement = version === '1' ? insert : this.#update;
-    const written = await query(client, statement, [...this.#head, ...key, ...values]);
+    const [found] = await query(client, before, [...key, ...values]);
+    const statement = found === undefined ? insert : this.#update;
+    const written = await query(client, statement, [...this.#head, ...key, ...values, ...(found?.slice(0, 2) ?? [])]);
     if (written.length !== 1) throw new Error(`${eventId} wrote ${written.length} rows`);
     const versionKey = claimed[0]?.[0] ?? '';
     await this.#state.appliedVersions.save(client, { table: versionsOf, key: versionKey }, versions);
-    await client.query('release savepoint event');
   }
 }
 

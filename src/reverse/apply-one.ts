@@ -1,8 +1,7 @@
 import pg from 'pg';
 import { BanyanError } from '../core/errors.ts';
-import { reverseIsOn, stageWinner } from '../core/stages.ts';
+import { reverseIsOn } from '../core/stages.ts';
 import { resolvesWithin } from '../flow/within.ts';
-import { keyedHash } from '../postgres/apply-tag.ts';
 import { displayName } from '../postgres/identifier.ts';
 import type { AppliedVersionStore } from '../state/applied-versions.ts';
 import type { ConflictStore } from '../state/conflicts.ts';
@@ -11,9 +10,9 @@ import type { LegacyChangeStore } from '../state/legacy-changes.ts';
 import { conflictOf, ConflictParked } from './conflict.ts';
 import type { RowForPeople } from './conflict-rows.ts';
 import { decide, type Decision, type Facts } from './decide.ts';
+import { EventFacts } from './event-facts.ts';
 import type { ApplyOutcome, ConflictKind, Intent } from './intent.ts';
-import { marksAfter, type Texts } from './marks.ts';
-import { type Before, type Claim, EventRows, type RowOwner, type WriteDecision } from './rows.ts';
+import { type After, type Before, type Claim, EventRows, type RowOwner, type WriteDecision } from './rows.ts';
 
 export interface ApplyContext extends RowOwner {
   readonly pool: pg.Pool;
@@ -71,8 +70,7 @@ class Application {
   readonly #context: ApplyContext;
   readonly #wait: LockedWait;
   readonly #rows: EventRows;
-  /** What stands in a row before and after is hashed once. */
-  readonly #hashes = new Map<string, string>();
+  readonly #facts: EventFacts;
 
   constructor(
     client: pg.ClientBase,
@@ -84,6 +82,7 @@ class Application {
     this.#context = context;
     this.#wait = wait;
     this.#rows = new EventRows(client, intent, context);
+    this.#facts = new EventFacts(intent, context);
   }
 
   async run(): Promise<ApplyOutcome> {
@@ -98,7 +97,7 @@ class Application {
       return { status: 'skipped' };
     }
     const before = await this.#rows.before();
-    const facts = this.#facts(claim, before);
+    const facts = this.#facts.of(claim, before);
     let decision = decide(facts);
     if (decision.do === 'ask')
       decision = decide({ ...facts, legacy: await this.#legacy(this.#rows.keyOf(claim, before)) });
@@ -124,34 +123,6 @@ class Application {
       default:
         return decision satisfies never;
     }
-  }
-
-  #facts({ known, stage }: Claim, before: Before | undefined): Facts {
-    const { target, version, basedOn, decided } = this.#intent;
-    return {
-      operation: target.operation,
-      set: target.set.map(({ name }) => name),
-      version: version === undefined ? undefined : BigInt(version),
-      gaps: this.#context.byOperator ? 'ignore' : target.gaps,
-      carries: target.carries,
-      replayed: this.#isReplayed(),
-      policy: target.conflict === 'stage' ? stageWinner(stage) : target.conflict,
-      decided,
-      known,
-      row: before && {
-        hashes: Object.fromEntries(Object.entries(before.texts).map(([name, text]) => [name, this.#hash(text)])),
-        same: before.same,
-        expected: before.expected,
-      },
-      basedOn,
-      legacy: undefined,
-    };
-  }
-
-  #isReplayed(): boolean {
-    const { target, isReplay, eventTime } = this.#intent;
-    if (this.#context.byOperator || target.replay === 'allow') return false;
-    return isReplay || (eventTime !== undefined && Date.now() - Date.parse(eventTime) > this.#context.horizonMs);
   }
 
   /** The row is locked: what is known when the stream has caught up is known for as long as it stays so. */
@@ -182,15 +153,11 @@ class Application {
       const fallen = { do: 'refuse', conflict: 'echo_diverged', next: decision.next } as const;
       return await this.#refuse(claim, { decision: fallen, policy });
     }
-    const isCorrection = after.corrected || decision.announce;
-    // Without `basedOn` nobody ever hears that the producer has heard: one announcement must do, or all that follow would be published.
-    const isNews = after.corrected || decision.conflict !== undefined;
-    const told = isNews || (decision.announce && this.#intent.basedOn !== undefined);
-    await this.#remember(claim, { decision, texts: after.texts, told });
+    await this.#remember(claim, { decision, texts: after.texts, told: this.#facts.isTold(decision, after) });
     if (decision.conflict !== undefined) {
       await this.#record({ kind: decision.conflict, policy, resolution: 'new-wins', current: before?.texts });
     }
-    return applied(isCorrection ? 'correction' : 'echo', decision.conflict);
+    return applied(verdictOf(decision, after), decision.conflict);
   }
 
   /** Nothing is written; the producer is told how the row stands. */
@@ -230,28 +197,9 @@ class Application {
     return new BanyanError('row-missing', `${displayName(target.table)}: ${says}`, { cause: thrown, code, context });
   }
 
-  async #remember(
-    { versionKey, known }: Claim,
-    what: {
-      readonly decision: Exclude<Decision, { do: 'ask' | 'fail' }>;
-      readonly texts: Texts | undefined;
-      readonly told: boolean;
-    },
-  ): Promise<void> {
-    const { target, version, basedOn } = this.#intent;
-    const { decision, texts, told } = what;
-    const columns = marksAfter({
-      decision,
-      version: version === undefined ? undefined : BigInt(version),
-      key: this.#rows.keyNames,
-      set: target.set.map(({ name }) => name),
-      known: known.columns,
-      texts,
-      hash: (text) => this.#hash(text),
-      isBased: basedOn !== undefined,
-    });
-    const key = { table: this.#rows.versionsOf, key: versionKey };
-    await this.#context.versions.save(this.#client, key, { ...decision.next, columns, told });
+  async #remember(claim: Claim, what: Parameters<EventFacts['versionAfter']>[1]): Promise<void> {
+    const key = { table: this.#rows.versionsOf, key: claim.versionKey };
+    await this.#context.versions.save(this.#client, key, this.#facts.versionAfter(claim, what));
   }
 
   async #settle(outcome: InboxOutcome, verdict: InboxVerdict | undefined): Promise<void> {
@@ -263,21 +211,7 @@ class Application {
     const { conflicts, show } = this.#context;
     await conflicts.record(this.#client, conflictOf(this.#intent, { ...conflict, show }));
   }
-
-  /** Keyed: values of few forms could be guessed from a plain one. */
-  #hash(text: string | null): string {
-    if (text === null) return '-';
-    let known = this.#hashes.get(text);
-    if (known === undefined) {
-      known = keyedHash(this.#context.secret).update(text).digest('base64url').slice(0, HASH_LENGTH);
-      this.#hashes.set(text, known);
-    }
-    return known;
-  }
 }
-
-/** 96 of 256 bits. */
-const HASH_LENGTH = 16;
 
 const SAYS: Readonly<Record<Extract<Decision, { do: 'fail' }>['kind'], string>> = {
   'version-gap': 'an event with an earlier version has not come yet',
@@ -294,6 +228,10 @@ const NOT_MADE = {
   right: `the row is not there, and the role lacks the right to insert it: grant that, or ${TO_BE_DONE}`,
   column: `the row is not there, and the event sets not all columns that a new row needs: ${TO_BE_DONE}`,
 };
+
+export function verdictOf({ announce }: WriteDecision, { corrected }: After): 'correction' | 'echo' {
+  return corrected || announce ? 'correction' : 'echo';
+}
 
 function applied(verdict: InboxVerdict, conflict: ConflictKind | undefined): ApplyOutcome {
   return { status: 'applied', verdict, ...(conflict === undefined ? {} : { conflict }) };

@@ -2,26 +2,71 @@ import type pg from 'pg';
 import { BanyanError } from '../core/errors.ts';
 import { resolvesWithin } from '../flow/within.ts';
 import { displayName } from '../postgres/identifier.ts';
+import type { CatalogTable } from '../postgres/table.ts';
 import type { ApplyOutcome, Intent } from './intent.ts';
 import { applyError, isOutdatedPlan } from './apply-error.ts';
 import { type ApplyContext, applyOne, LockedWait, SAVEPOINT, UndecidedYet } from './apply-one.ts';
+import { applyPlainly } from './apply-plain.ts';
 import { ConflictParked } from './conflict.ts';
 
 /**
- * Several events in one transaction, in the order of their lanes, a savepoint each. Returns an outcome each, in the order given, when it has committed.
- * Throws where the whole has to be done again: nothing was done then, or what was done is known as a repeat. An event that fails for its own fault is set aside
- * in the same transaction.
+ * Several events in one transaction, in the order of their lanes. Returns an outcome each, in the order given, when it has committed. Throws where the whole has to
+ * be done again: nothing was done then, or what was done is known as a repeat. Where not all are plain they are done anew with a savepoint each, and an event that
+ * fails for its own fault is set aside in the same transaction.
  */
 export async function applyTogether(
   intents: readonly Intent[],
   context: ApplyContext,
 ): Promise<readonly ApplyOutcome[]> {
+  const plain = await attemptPlainly(intents, context);
+  if (plain !== undefined) return plain;
   try {
-    return await attempt(intents, { context, wait: new LockedWait(LOCKED_WAIT_MS) });
+    const outcomes = await attempt(intents, { context, wait: new LockedWait(LOCKED_WAIT_MS) });
+    for (const [index, { status }] of outcomes.entries()) noteStage(intents[index], status);
+    return outcomes;
   } catch (error) {
     if (!(error instanceof UndecidedYet)) throw error;
     return await applyBehind(intents, context);
   }
+}
+
+/** Tables whose events were skipped last: none of those is plain, and trying them so would lock rows that are none of theirs. */
+const off = new WeakSet<CatalogTable>();
+
+function noteStage(intent: Intent | undefined, status: ApplyOutcome['status']): void {
+  if (intent === undefined) return;
+  if (status === 'skipped') off.add(intent.target.table);
+  else off.delete(intent.target.table);
+}
+
+/** undefined: nothing was done, and they have to be done with more care. */
+async function attemptPlainly(
+  intents: readonly Intent[],
+  context: ApplyContext,
+): Promise<readonly ApplyOutcome[] | undefined> {
+  const { byOperator, onEnded } = context;
+  // Letters come one at a time: nothing would be saved.
+  if (byOperator || onEnded !== undefined || intents.some(({ target }) => off.has(target.table))) return undefined;
+  const ordered = inLaneOrder(intents);
+  const client = await connected(context.pool, ordered);
+  let isBroken = false;
+  try {
+    const outcomes = await applyPlainly(client, ordered, context);
+    if (outcomes !== undefined) return intents.map((intent) => outcomes.get(intent) as ApplyOutcome);
+    isBroken = !(await rolledBack(client));
+  } catch (thrown) {
+    isBroken = isOutdatedPlan(thrown) || !(await rolledBack(client));
+    const failure = applyError(thrown, tableOf(ordered));
+    // Whatever is one event's own fault is found out where each is by itself.
+    if (!isOwnFault(failure)) throw failure;
+  } finally {
+    client.release(isBroken);
+  }
+  return undefined;
+}
+
+function inLaneOrder(intents: readonly Intent[]): readonly Intent[] {
+  return intents.toSorted((one, other) => (one.lane < other.lane ? -1 : one.lane > other.lane ? 1 : 0));
 }
 
 /** How long others may wait for a row because the stream has to come by, and how long it is waited for with no row locked. */
@@ -59,7 +104,7 @@ async function attempt(
   { context, wait }: { readonly context: ApplyContext; readonly wait: LockedWait },
 ): Promise<readonly ApplyOutcome[]> {
   const outcomes = new Map<Intent, ApplyOutcome>();
-  const ordered = intents.toSorted((one, other) => (one.lane < other.lane ? -1 : one.lane > other.lane ? 1 : 0));
+  const ordered = inLaneOrder(intents);
   const client = await connected(context.pool, ordered);
   let isBroken = false;
   let isCommitting = false;

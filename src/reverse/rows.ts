@@ -2,12 +2,12 @@ import type pg from 'pg';
 import type { Stage } from '../core/progress.ts';
 import { FIRST_STAGE } from '../core/stages.ts';
 import { applyPrefix, formatMessage, shortXid, type TagMessage } from '../postgres/apply-tag.ts';
-import { textTypes } from '../postgres/connection.ts';
+import { queryTogether, type TextQuery, type TextRow } from '../postgres/together.ts';
 import { type AppliedVersion, appliedVersionOf } from '../state/applied-versions.ts';
 import type { Decision } from './decide.ts';
 import type { Intent } from './intent.ts';
 import { type Texts, valuesToInsert } from './marks.ts';
-import { type Statement, statementsOf, type TargetStatements } from './statements.ts';
+import { statementsOf, type TargetStatements } from './statements.ts';
 
 /** Whose transaction it is. */
 export interface RowOwner {
@@ -26,6 +26,8 @@ export interface Claim {
   readonly known: AppliedVersion;
   readonly stage: Stage;
   readonly xid: number;
+  /** Key columns in the order of the table's. */
+  readonly keyNames: readonly string[];
   /** As a row of the table would print it, in the order of the table's columns. */
   readonly key: readonly string[];
 }
@@ -37,9 +39,16 @@ export interface Before {
   /** Whether the row is as the event expects it; undefined: it expects nothing. */
   readonly expected: boolean | undefined;
   readonly texts: Texts;
+  /** Which version of the row it is: `tableoid` and `ctid`. */
+  readonly place: readonly [table: string | null, tuple: string | null];
 }
 
 export type WriteDecision = Extract<Decision, { do: 'insert' | 'update' | 'delete' }>;
+
+export interface Write {
+  readonly decision: WriteDecision;
+  readonly before: Before | undefined;
+}
 
 /** What was written. */
 export interface After {
@@ -49,7 +58,10 @@ export interface After {
   readonly texts: Texts;
 }
 
-/** The statements of one event: what it finds, and what it writes, with the messages that capture knows its writes by. */
+/**
+ * The statements of one event: what it finds, and what it writes, with the messages that capture knows its writes by. Each alone, or its query and what its row
+ * says apart, for whoever asks for several events at a time.
+ */
 export class EventRows {
   readonly #client: pg.ClientBase;
   readonly #intent: Intent;
@@ -78,19 +90,19 @@ export class EventRows {
 
   /** Takes the event in and locks its key. undefined: the event is known. */
   async claim(): Promise<Claim | undefined> {
+    return this.claimed(await this.#row(this.claiming()));
+  }
+
+  claiming(): TextQuery {
     const { target, producer, eventId, eventTime } = this.#intent;
     const { claim, versionsOf } = this.#statements;
     const table = `${target.table.schema}.${target.table.name}`;
-    const [row] = await this.#query(claim, [
-      this.#owner.connector,
-      producer,
-      eventId,
-      target.id,
-      eventTime ?? null,
-      versionsOf,
-      table,
-      ...this.#keyValues,
-    ]);
+    const { connector } = this.#owner;
+    const event = [connector, producer, eventId, target.id, eventTime ?? null];
+    return { ...claim, values: [...event, versionsOf, table, ...this.#keyValues] };
+  }
+
+  claimed(row: TextRow | undefined): Claim | undefined {
     if (row === undefined) return undefined;
     const [versionKey, created, deleted, last, columns, told, stage, xid, ...key] = row;
     return {
@@ -105,57 +117,62 @@ export class EventRows {
       // Only moves of tables write it.
       stage: (stage as Stage | null | undefined) ?? FIRST_STAGE,
       xid: shortXid(xid ?? '0'),
+      keyNames: this.keyNames,
       key: key.map((text) => text ?? ''),
     };
   }
 
   /** Locks the row. undefined: there is none. */
   async before(): Promise<Before | undefined> {
+    return this.found(await this.#row(this.finding()));
+  }
+
+  finding(): TextQuery {
     const { target, values, expected } = this.#intent;
-    const { before, beforeColumns } = this.#statements;
-    const [row] = await this.#query(before, [
-      ...this.#keyValues,
-      ...values,
-      ...(target.expect.length === 0 ? [] : target.expect.map((_, index) => expected?.[index] ?? null)),
-    ]);
+    const expects = target.expect.map((_, index) => expected?.[index] ?? null);
+    return { ...this.#statements.before, values: [...this.#keyValues, ...values, ...expects] };
+  }
+
+  found(row: TextRow | undefined): Before | undefined {
+    const { target, expected } = this.#intent;
+    const { beforeColumns } = this.#statements;
     if (row === undefined) return undefined;
-    const [same, isExpected, ...cells] = row;
+    const [table, tuple, same, isExpected, ...cells] = row;
     const flags = (same ?? '{}').slice(1, -1).split(',');
     return {
       same: new Set(target.set.flatMap(({ name }, index) => (flags[index] === 't' ? [name] : []))),
       expected: expected === undefined || target.expect.length === 0 ? undefined : isExpected === 't',
       texts: textsOf(beforeColumns, cells),
+      place: [table ?? null, tuple ?? null],
     };
   }
 
   /** Tag, write and verdict. undefined: no row was written. */
-  async write(
-    claim: Claim,
-    what: { readonly decision: WriteDecision; readonly before: Before | undefined },
-  ): Promise<After | undefined> {
-    const { decision, before } = what;
-    const { known, xid } = claim;
-    const { target, eventId, producer, hops, values, version } = this.#intent;
+  async write(claim: Claim, what: Write): Promise<After | undefined> {
+    return this.written(what, await this.#row(this.writing(claim, what)));
+  }
+
+  writing({ known, xid, key }: Claim, { decision, before }: Write): TextQuery {
+    const { target, eventId, producer, hops, version } = this.#intent;
     const { connector, secret } = this.#owner;
-    const columns = this.#statements.keyNames;
     const signed = { secret, xid };
     const { oid } = target.table;
     const tag = formatMessage(
-      { kind: 'tag', event: eventId, producer, hops, table: oid, ...this.#announced(claim, before), op: decision.do },
+      { kind: 'tag', event: eventId, producer, hops, table: oid, ...this.#announced(key, before), op: decision.do },
       signed,
     );
     const correction = formatMessage({ kind: 'correction', event: eventId }, signed);
     const echo = decision.announce ? correction : formatMessage({ kind: 'echo', event: eventId }, signed);
     const head = [applyPrefix(connector), tag, echo];
+    const place = before?.place ?? [];
+    if (decision.do === 'delete') {
+      return { ...this.#statements.delete, values: [...head, ...this.#keyValues, ...place] };
+    }
     const own = textsOf(
       target.set.map(({ name }) => name),
-      values,
+      this.#intent.values,
     );
-    if (decision.do === 'delete') {
-      const [row] = await this.#query(this.#statements.delete, [...head, ...this.#keyValues]);
-      return row && { corrected: false, texts: before?.texts ?? {} };
-    }
-    const names = target.set.map(({ name }) => name).filter((name) => decision.columns.includes(name));
+    const names = this.#written(decision);
     const isInsert = decision.do === 'insert';
     const set = isInsert
       ? valuesToInsert(names, {
@@ -165,14 +182,18 @@ export class EventRows {
         })
       : names.map((name) => own[name] ?? null);
     const statement = isInsert ? this.#statements.insert : this.#statements.update(names);
-    const [row] = await this.#query(statement, [...head, correction, ...this.#keyValues, ...set]);
+    return { ...statement, values: [...head, correction, ...this.#keyValues, ...set, ...place] };
+  }
+
+  written({ decision, before }: Write, row: TextRow | undefined): After | undefined {
     if (row === undefined) return undefined;
+    if (decision.do === 'delete') return { corrected: false, texts: before?.texts ?? {} };
     const [corrected, others, ...cells] = row;
     return {
       corrected: corrected === 't',
       texts: {
-        ...(isInsert ? this.#nothing : {}),
-        ...textsOf([...columns, ...names], cells),
+        ...(decision.do === 'insert' ? this.#nothing : {}),
+        ...textsOf([...this.#statements.keyNames, ...this.#written(decision)], cells),
         ...Object.fromEntries(
           (JSON.parse(others ?? '[]') as ([string, string | null] | null)[]).filter((each) => each !== null),
         ),
@@ -185,7 +206,7 @@ export class EventRows {
     const { target, eventId, producer, hops } = this.#intent;
     const { connector, secret } = this.#owner;
     const names = target.table.columns.map(({ name }) => name);
-    const [cells] = await this.#query(this.#statements.whole, this.#keyValues);
+    const cells = await this.#row({ ...this.#statements.whole, values: this.#keyValues });
     const row = cells && textsOf(names, cells);
     const columns = this.#statements.keyNames;
     const message = formatMessage(
@@ -215,9 +236,9 @@ export class EventRows {
   }
 
   /** How the stream shows which row it is: a new one by its key, one that is there by what its old row carries. */
-  #announced(claim: Claim, before: Before | undefined): Pick<TagMessage, 'columns' | 'key'> {
+  #announced(key: readonly string[], before: Before | undefined): Pick<TagMessage, 'columns' | 'key'> {
     const { tagNames } = this.#statements;
-    if (before === undefined) return { columns: this.keyNames, key: claim.key };
+    if (before === undefined) return { columns: this.keyNames, key };
     return { columns: tagNames, key: tagNames.map((name) => before.texts[name] ?? '') };
   }
 
@@ -227,14 +248,14 @@ export class EventRows {
     return Object.fromEntries(own.map(({ name }) => [name, null]));
   }
 
-  async #query(statement: Statement, values: readonly unknown[]): Promise<(string | null)[][]> {
-    const { rows } = await this.#client.query<(string | null)[]>({
-      ...statement,
-      values: [...values],
-      rowMode: 'array',
-      types: textTypes,
-    });
-    return rows;
+  /** Columns besides the key, in the order of the statement. */
+  #written({ columns }: WriteDecision): readonly string[] {
+    return this.#intent.target.set.map(({ name }) => name).filter((name) => columns.includes(name));
+  }
+
+  async #row(query: TextQuery): Promise<TextRow | undefined> {
+    const [rows] = await queryTogether(this.#client, [query]);
+    return rows?.[0];
   }
 }
 

@@ -24,15 +24,15 @@ export interface TargetStatements {
   readonly before: Statement;
   /** Columns that tell the row in the WAL, where the old one of a DELETE or UPDATE may hold the replica identity alone: mostly the key. */
   readonly tagNames: readonly string[];
-  /** Columns that `before` returns, behind `same` and `expected`; those of `tagNames` are among them. */
+  /** Columns that `before` returns, behind the row's place (`tableoid`, `ctid`), `same` and `expected`; those of `tagNames` are among them. */
   readonly beforeColumns: readonly string[];
   /** The whole row. Parameters: key. */
   readonly whole: Statement;
   /** Parameters: prefix, tag, echo, correction, key, values. Returns `corrected`, `others`, the key, the written columns. */
   readonly insert: Statement;
-  /** The same for some of the columns. */
+  /** The same for some of the columns; behind them the place of the row as it was found: what changed it since was not decided upon. */
   update(columns: readonly string[]): Statement;
-  /** Parameters: prefix, tag, echo, key. */
+  /** Parameters: prefix, tag, echo, key, place. */
   readonly delete: Statement;
 }
 
@@ -155,7 +155,7 @@ function before(row: {
   const same = set.map((each, index) => `not (${differs('r', each, firstValue + index)})`);
   const expected = expect.map((each, index) => `not (${differs('r', each, firstExpected + index)})`);
   return `
-    select array[${same.join(', ')}]::bool[], ${expected.length === 0 ? 'null::bool' : expected.join(' and ')},
+    select r.tableoid, r.ctid, array[${same.join(', ')}]::bool[], ${expected.length === 0 ? 'null::bool' : expected.join(' and ')},
       ${columns.map((name) => column('r', name)).join(', ')}
     from ${relation(target.table)} as r where ${isKey('r', key, 1)}
     for ${target.operation === 'delete' ? 'update' : 'no key update'} of r`;
@@ -204,6 +204,7 @@ function update(table: CatalogTable, key: readonly TargetColumn[], set: readonly
       set ${set.map((each, index) => `${quoteIdentifier(each.name)} = ${parameter(firstValue + index, each)}`).join(', ')}
       from tag, ${relation(table)} as b
       where tag.lsn is not null and ${isKey('r', key, FIRST_KEY)} and ${isKey('b', key, FIRST_KEY)}
+        and ${isAt(firstValue + set.length)}
       returning ${anyDiffers(set, firstValue)} or ${changed(others)} as corrected,
         case when ${changed(others)} then ${pairs(others, (each) => changed([each]))} end as others
         ${returned([...key, ...set])}`,
@@ -224,7 +225,7 @@ function record(alias: string, columns: readonly CatalogColumn[]): string {
 function remove(table: CatalogTable, key: readonly TargetColumn[]): string {
   return tagged(
     `delete from ${relation(table)} as r using tag
-      where tag.lsn is not null and ${isKey('r', key, FIRST_KEY - 1)} returning false as corrected`,
+      where tag.lsn is not null and ${isKey('r', key, FIRST_KEY - 1)} and ${isAt(FIRST_KEY - 1 + key.length)} returning false as corrected`,
     '$3::text',
   );
 }
@@ -270,6 +271,10 @@ function differs(alias: string, target: TargetColumn, number: number): string {
 
 function isKey(alias: string, key: readonly TargetColumn[], first: number): string {
   return key.map((each, index) => `${column(alias, each.name)} = ${parameter(first + index, each)}`).join(' and ');
+}
+
+function isAt(first: number): string {
+  return `r.tableoid = $${first}::oid and r.ctid = $${first + 1}::tid`;
 }
 
 function parameter(number: number, { castType }: TargetColumn): string {

@@ -1,5 +1,6 @@
 import type pg from 'pg';
-import { queryState, queryStateIn, type StateScope } from './scope.ts';
+import type { TextQuery } from '../postgres/together.ts';
+import { qualify, queryState, queryStateIn, type StateScope } from './scope.ts';
 
 /** What is known of one column of a row that we wrote. */
 export interface ColumnMark {
@@ -44,28 +45,37 @@ export interface AppliedVersionKey {
 export interface AppliedVersionStore {
   /** Inside the transaction that claimed the key. */
   save(client: pg.ClientBase, key: AppliedVersionKey, version: AppliedVersion): Promise<void>;
+  /** The same, for whoever sends it with others. */
+  saving(key: AppliedVersionKey, version: AppliedVersion): TextQuery;
   /** For people and tests; key parts as the server prints them. */
   get(table: string, key: readonly string[]): Promise<AppliedVersion | undefined>;
 }
 
+const SAVE = `update {applied_version} set created_version = $4, delete_version = $5, last_version = $6, columns = $7, told = $8
+              where connector = $1 and table_name = $2 and key = $3`;
+
 export function appliedVersionStore(scope: StateScope): AppliedVersionStore {
+  const save = qualify(SAVE, scope.schema);
+  const saving = (key: AppliedVersionKey, version: AppliedVersion) => ({
+    name: 'banyan_save_version',
+    text: save,
+    values: [
+      scope.connector,
+      key.table,
+      key.key,
+      version.created?.toString() ?? null,
+      version.deleted?.toString() ?? null,
+      version.last?.toString() ?? null,
+      marksJson(version.columns),
+      `${version.told}`,
+    ],
+  });
   return {
+    saving,
+
     async save(client, key, version) {
-      await queryStateIn(client, scope, {
-        name: 'banyan_save_version',
-        sql: `update {applied_version} set created_version = $4, delete_version = $5, last_version = $6, columns = $7, told = $8
-              where connector = $1 and table_name = $2 and key = $3`,
-        values: [
-          scope.connector,
-          key.table,
-          key.key,
-          version.created?.toString() ?? null,
-          version.deleted?.toString() ?? null,
-          version.last?.toString() ?? null,
-          marksJson(version.columns),
-          version.told,
-        ],
-      });
+      const { text, ...query } = saving(key, version);
+      await queryStateIn(client, scope, { sql: text, ...query });
     },
 
     async get(table, key) {

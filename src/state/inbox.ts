@@ -1,5 +1,6 @@
 import type pg from 'pg';
-import { queryState, queryStateIn, type StateScope } from './scope.ts';
+import type { TextQuery } from '../postgres/together.ts';
+import { qualify, queryState, queryStateIn, type StateScope } from './scope.ts';
 
 export type InboxOutcome = 'applied' | 'stale' | 'refused' | 'skipped';
 export type InboxVerdict = 'echo' | 'correction' | 'unchanged';
@@ -22,6 +23,8 @@ export interface InboxRecord extends InboxKey {
   readonly observedAt: string | undefined;
 }
 
+export type InboxEnd = Readonly<{ outcome: InboxOutcome; verdict: InboxVerdict | undefined }>;
+
 /** What the stream showed of an event's write. One event may have written through several targets: all of them are marked. */
 export interface Observation {
   readonly producer: string;
@@ -38,11 +41,9 @@ export interface InboxStore {
     record: { outcome: InboxOutcome; eventTime: string | undefined },
   ): Promise<boolean>;
   /** Where it ended otherwise than `applied`, as a claimed event begins. */
-  settle(
-    client: pg.ClientBase,
-    key: InboxKey,
-    end: { outcome: InboxOutcome; verdict: InboxVerdict | undefined },
-  ): Promise<void>;
+  settle(client: pg.ClientBase, key: InboxKey, end: InboxEnd): Promise<void>;
+  /** The same, for whoever sends it with others. */
+  settling(key: InboxKey, end: InboxEnd): TextQuery;
   /** The stream has shown the writes of these events. One statement, whatever their number. */
   observe(observations: readonly Observation[]): Promise<void>;
   get(key: InboxKey): Promise<InboxRecord | undefined>;
@@ -56,7 +57,15 @@ const KEY = 'connector = $1 and producer = $2 and event_id = $3 and target = $4'
 
 export function inboxStore(scope: StateScope): InboxStore {
   const { connector } = scope;
+  const settle = qualify(`update {inbox} set outcome = $5, verdict = $6 where ${KEY}`, scope.schema);
+  const settling = (key: InboxKey, { outcome, verdict }: InboxEnd) => ({
+    name: 'banyan_settle_event',
+    text: settle,
+    values: [connector, key.producer, key.eventId, key.target, outcome, verdict ?? null],
+  });
   return {
+    settling,
+
     async add(client, key, { outcome, eventTime }) {
       const rows = await queryStateIn(client, scope, {
         sql: `insert into {inbox} (connector, producer, event_id, target, outcome, event_time)
@@ -66,11 +75,9 @@ export function inboxStore(scope: StateScope): InboxStore {
       return rows.length > 0;
     },
 
-    async settle(client, key, { outcome, verdict }) {
-      await queryStateIn(client, scope, {
-        sql: `update {inbox} set outcome = $5, verdict = $6 where ${KEY}`,
-        values: [connector, key.producer, key.eventId, key.target, outcome, verdict ?? null],
-      });
+    async settle(client, key, end) {
+      const { text, ...query } = settling(key, end);
+      await queryStateIn(client, scope, { sql: text, ...query });
     },
 
     async observe(observations) {
