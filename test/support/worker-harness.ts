@@ -176,7 +176,9 @@ export async function makeBed(server: DatabaseServer, options: BedOptions): Prom
     state,
     async start(config, { dontWait = false, ...started } = {}) {
       if (config.reverse !== undefined) await role.grant(configOf(config, url));
-      const as = config.reverse === undefined ? url : role.url;
+      // The state's schema belongs to whoever makes it.
+      const { url: own } = { url: undefined, ...config.legacy };
+      const as = typeof own === 'string' ? own : config.reverse === undefined ? url : role.url;
       const settles = config.stages !== 'as they are' && config.state === undefined;
       if (settles) await settleStages({ url: as, name }, config.reverse?.apply);
       const loaded = await parseConfig(configText(config), { file: undefined, env: {} });
