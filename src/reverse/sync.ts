@@ -62,8 +62,11 @@ export interface RunningSync {
   counts: { readonly parked: number; readonly waiting: number };
 }
 
-/** Enough messages for every worker's next transaction; bodies of a megabyte each must not fill the memory. */
-const MESSAGES_PER_WORKER = 10;
+/**
+ * Enough messages for every worker's transaction, and as many that wait for their turn or their deletion: with half of it transactions are half full (measured), and each costs
+ * its commit. Bodies of a megabyte each must not fill the memory.
+ */
+const MESSAGES_PER_WORKER = 20;
 const HIGH_WATER_BYTES = 16_000_000;
 const RETRY = { baseMs: 1_000, maxMs: 60_000 };
 /** Longest wait for the queue's word on what is given back at the very end. */
