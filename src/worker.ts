@@ -10,6 +10,7 @@ import { type Config, slotName } from './config/schema.ts';
 import { type BanyanError, toBanyanError } from './core/errors.ts';
 import type { WorkerStatus } from './core/status.ts';
 import { backoffMs, sleep } from './flow/supervise.ts';
+import { within } from './flow/within.ts';
 import { startEmfLog } from './http/emf-log.ts';
 import { startHttp } from './http/server.ts';
 import { createQueueTarget } from './local-bus/queue-target.ts';
@@ -51,6 +52,8 @@ const RECONNECT = { baseMs: 250, maxMs: 15_000 };
 /** How often a standby looks whether the slot is free, and a halted worker whether its gap was accepted. */
 const STANDBY_MS = 1_000;
 const GAP_LOOK_MS = 2_000;
+/** A server that is gone may never answer what the guard has asked. */
+const GUARD_END_MS = 1_000;
 
 /** The composition root: everything that a running worker consists of. Rejects where it can not even start (configuration, ports). */
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
@@ -134,7 +137,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       board.stops();
       stop.abort(new DOMException('the worker stops', 'AbortError'));
       await supervised;
-      await guarded;
+      await within(GUARD_END_MS, guarded);
       await parts.disposeAsync();
       log.info({ slot: slotName(config) }, `slot ${slotName(config)} still holds WAL; \`banyan teardown\` removes it`);
     };

@@ -102,7 +102,8 @@ async function judgeSlot(
 
 async function refuseGap({ state, log }: PrepareOptions, gap: GapReport): Promise<never> {
   const { kind, subject, message, report } = gap;
-  await state.gaps.record({ kind, subject, report: { message, ...report } });
+  // What we dropped ourselves is on record already, with what is known of it.
+  if (kind !== 'slot-dropped') await state.gaps.record({ kind, subject, report: { message, ...report } });
   log.error({ gap: kind, subject, report }, `gap: ${message}`);
   throw gapError(gap);
 }

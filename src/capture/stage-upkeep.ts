@@ -1,10 +1,11 @@
 import type { Logger } from 'pino';
 import { isTableCapture } from '../config/schema.ts';
-import { BanyanError } from '../core/errors.ts';
+import { BanyanError, toBanyanError } from '../core/errors.ts';
 import { type Lsn, ZERO_LSN } from '../core/lsn.ts';
 import type { Stage } from '../core/progress.ts';
 import { type AutomaticFacts, automaticStage, FIRST_STAGE } from '../core/stages.ts';
 import type { BackfillStatus } from '../state/backfills.ts';
+import { seldom } from './seldom.ts';
 import type { LiveSession } from './upkeep.ts';
 
 /** Whose the moves are that nobody commanded. */
@@ -25,13 +26,28 @@ export class StageUpkeep {
   /** What the database was asked about last. */
   #seen = '';
   #announceAtMs = 0;
+  readonly #complain: (facts: object) => void;
 
   constructor(session: Session, log: Logger) {
+    this.#complain = seldom((facts) => log.error(facts, 'tables do not go to their next stage by themselves'));
     this.#session = session;
     this.#log = log;
   }
 
+  /** Never rejects but for what passes by itself: whatever a table's stage needs, its changes must go on. */
   async look(): Promise<void> {
+    try {
+      await this.#moveAll();
+    } catch (error) {
+      const failure = toBanyanError(error, 'moving tables to their next stage');
+      if (failure.reaction === 'retry') throw failure;
+      const { kind, code, message, remedy } = failure;
+      this.#complain({ kind, code, remedy, reason: message });
+      this.#stages = undefined;
+    }
+  }
+
+  async #moveAll(): Promise<void> {
     const { state, factory, pool } = this.#session;
     if (pool !== state.scope.pool && performance.now() >= this.#announceAtMs) {
       await state.stageChanges.announce(pool);

@@ -1,3 +1,4 @@
+import type pg from 'pg';
 import type { Logger } from 'pino';
 import { type Config, slotName } from '../config/schema.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
@@ -35,6 +36,8 @@ export interface WalGuardOptions {
   readonly log: Logger;
 }
 
+/** Looks after the start in which a worker that has not streamed yet may come to drain what gathered while none ran. */
+const FIRST_LOOKS = 6;
 /** How long the server may take to notice that nobody reads the slot any more. */
 const RELEASE_MS = 15_000;
 /** Then its end is asked for. */
@@ -50,6 +53,9 @@ export class WalGuard {
   readonly #trend: WalTrend;
   readonly #warn: (facts: object) => void;
   #seen: SeenSlot | undefined;
+  #looks = 0;
+  /** What the slot held at the look before. */
+  #before: number | undefined;
 
   constructor(options: WalGuardOptions) {
     this.#options = options;
@@ -84,55 +90,89 @@ export class WalGuard {
 
   async #look(): Promise<void> {
     const { config, session } = this.#options;
-    const observed = session()?.slot?.observed ?? (await this.#observe());
+    const live = session();
+    const observed = live?.slot?.observed ?? (await this.#observe());
+    this.#looks += 1;
     if (observed === undefined) {
       this.#trend.clear();
       return;
     }
     const { heldBytes } = observed;
+    const isDraining = this.#before !== undefined && heldBytes < this.#before;
+    this.#before = heldBytes;
     this.#trend.add({ atMs: performance.now(), heldBytes });
     if (heldBytes <= config.legacy.walBudget) return;
-    if (config.legacy.onWalBudget === 'drop-slot') await this.#giveUp(observed);
+    const mayRecover = isDraining || (live === undefined && this.#looks <= FIRST_LOOKS);
+    if (config.legacy.onWalBudget === 'drop-slot' && !mayRecover) await this.#giveUp();
     else this.#warn({ ...this.#factsOf(observed), remedy: REMEDY });
   }
 
   async #observe(): Promise<ObservedSlot | undefined> {
     const { connection, config } = this.#options;
-    const observed = await withClient(connection, (client) => observeSlot(client, slotName(config)));
+    const observed = await withClient(
+      connection,
+      (client) => observeSlot(client, slotName(config)),
+      this.#options.signal,
+    );
     this.#seen = observed && { observed, observedAt: new Date().toISOString() };
     return observed;
   }
 
+  /** Only a slot that is ours, and as it is now: what was seen last may be old. */
+  async #giveUp(): Promise<void> {
+    const { config, session, connection, signal } = this.#options;
+    await withClient(
+      connection,
+      async (client) => {
+        const live = session();
+        const now = await observeSlot(client, slotName(config));
+        if (now === undefined || now.heldBytes <= config.legacy.walBudget) return;
+        // Another worker reads it, and has a guard of its own.
+        if (live === undefined && now.holder !== undefined) return;
+        if (live === undefined && !(await this.#isOurs(client, now))) return;
+        await this.#drop(client, { observed: now, live });
+      },
+      signal,
+    );
+  }
+
+  /** A slot that nobody of us has ever read is somebody else's, whatever it is called. Whoever streams from it has been told so before. */
+  async #isOurs(client: pg.ClientBase, { plugin, database }: ObservedSlot): Promise<boolean> {
+    const { rows } = await client.query<{ name: string }>('select current_database() as name');
+    if (plugin !== 'pgoutput' || database !== rows[0]?.name) return false;
+    return this.#withState(async ({ slots }) => (await slots.get())?.slotName === slotName(this.#options.config));
+  }
+
   /** The gap is recorded before the slot goes: whatever happens in between, nobody goes on as if nothing were missing. */
-  async #giveUp(observed: ObservedSlot): Promise<void> {
-    const { config, session, connection, log } = this.#options;
-    const live = session();
-    // Another worker reads it, and has a guard of its own.
-    if (live === undefined && observed.holder !== undefined) return;
+  async #drop(
+    client: pg.ClientBase,
+    { observed, live }: { readonly observed: ObservedSlot; readonly live: GuardedSession | undefined },
+  ): Promise<void> {
+    const { config, log } = this.#options;
+    const name = slotName(config);
     const gap = await this.#record(observed);
     log.error(this.#factsOf(observed), `${gap.message}; dropping it, so that the database can free its WAL`);
     live?.halt(gapError(gap));
-    await withClient(connection, async (client) => {
-      const begin = performance.now();
-      for (;;) {
-        const now = await observeSlot(client, slotName(config));
-        if (now === undefined) break;
-        const waited = performance.now() - begin;
-        if (now.holder === undefined) {
-          await dropSlot(client, slotName(config));
-          break;
-        }
-        // Its sender may hang in a socket that nobody reads from.
-        if (waited > PATIENCE_MS) await client.query('select pg_terminate_backend($1)', [now.holder.pid]);
-        if (waited > RELEASE_MS)
-          throw new BanyanError('slot-in-use', `slot ${slotName(config)} is still read by pid ${now.holder.pid}`);
-        await sleep(LOOK_AGAIN_MS, this.#options.signal);
+    const begin = performance.now();
+    for (;;) {
+      const now = await observeSlot(client, name);
+      if (now === undefined) break;
+      if (now.holder === undefined) {
+        await dropSlot(client, name);
+        break;
       }
-    });
+      const { pid } = now.holder;
+      if (pid !== observed.holder?.pid) throw new BanyanError('slot-in-use', `pid ${pid} reads slot ${name} now`);
+      const waited = performance.now() - begin;
+      // Our own sender may hang in a socket that nobody reads from.
+      if (waited > PATIENCE_MS) await client.query('select pg_terminate_backend($1)', [pid]);
+      if (waited > RELEASE_MS) throw new BanyanError('slot-in-use', `slot ${name} is still read by pid ${pid}`);
+      await sleep(LOOK_AGAIN_MS, this.#options.signal);
+    }
     this.#trend.clear();
     this.#seen = undefined;
     log.error(
-      { slot: slotName(config), remedy: gapError(gap).remedy },
+      { slot: name, remedy: gapError(gap).remedy },
       'dropped the slot: the WAL that it held goes with the next checkpoint',
     );
   }
@@ -166,11 +206,11 @@ export class WalGuard {
     return gap;
   }
 
-  async #withState(use: (state: State) => Promise<void>): Promise<void> {
+  async #withState<T>(use: (state: State) => Promise<T>): Promise<T> {
     const { config, connection, log } = this.#options;
     const pool = createPool({ ...connection, url: config.state.url ?? connection.url }, { max: 1, log });
     try {
-      await use(await readState({ pool, connector: config.name, schema: config.state.schema }));
+      return await use(await readState({ pool, connector: config.name, schema: config.state.schema }));
     } finally {
       await pool.end();
     }

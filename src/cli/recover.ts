@@ -4,6 +4,7 @@ import { BanyanError } from '../core/errors.ts';
 import { ZERO_LSN } from '../core/lsn.ts';
 import { withClient } from '../postgres/connection.ts';
 import { dropSlot, observeSlot } from '../postgres/slot.ts';
+import type { BackfillRun } from '../state/backfills.ts';
 import type { Gap } from '../state/gaps.ts';
 import type { State } from '../state/state.ts';
 import { connectionOf } from '../worker.ts';
@@ -89,12 +90,17 @@ async function readableTables(loaded: LoadedConfig): Promise<string[]> {
 async function backfillAgain(tables: readonly string[], { gap, state }: { gap: Gap; state: State }): Promise<void> {
   for (const table of tables) {
     const [last] = await state.backfills.latest(table);
-    const isNewer = last !== undefined && last.requestedAt > gap.detectedAt && last.requestedBy === requester();
-    if (isNewer) continue;
+    if (last !== undefined && isWholeSince(last, gap)) continue;
     if (last !== undefined)
       await state.backfills.move(last.id, 'replaced', ['waiting', 'running', 'paused'], 'a gap was accepted');
     await state.backfills.create({ table, requestedBy: requester() });
   }
+}
+
+/** As an interrupted command left it: a run that begins behind the gap, of all rows. */
+function isWholeSince({ where, partition, status, requestedAt }: BackfillRun, { detectedAt }: Gap): boolean {
+  const isWhole = where === undefined && partition === undefined;
+  return isWhole && status === 'waiting' && requestedAt > detectedAt;
 }
 
 /** The state is changed before the gap counts as accepted: interrupted between the two, the command can be given again. */

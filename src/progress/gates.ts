@@ -187,6 +187,12 @@ function reverseTest({ facts, table, from, to }: Question): Evidence {
   if (reverse?.state === 'refused') {
     return { ...base, result: 'fail', reason: reverse.problem?.message ?? 'reverse sync is refused', next: 'check' };
   }
+  // An echo of this morning says nothing of a queue that nobody has read since.
+  if (facts.live === undefined) return { ...base, result: 'unknown', reason: facts.noWorker, next: 'run' };
+  if (reverse?.state !== 'running') {
+    const why = reverse?.problem === undefined ? '' : `: ${reverse.problem.message}`;
+    return { ...base, result: 'unknown', reason: `reverse sync is ${reverse?.state ?? 'off'}${why}`, next: 'status' };
+  }
   if (observedAt !== undefined) {
     const reason = byTest ? 'the stream showed the worker its own write' : 'the stream showed a write of reverse sync';
     return { ...base, result: 'pass', reason, next: byTest ? 'check --reverse' : undefined };
@@ -195,7 +201,6 @@ function reverseTest({ facts, table, from, to }: Question): Evidence {
     const reason = 'the stream has shown no write of reverse sync to this table yet';
     return { ...base, result: 'unknown', reason, next: 'have the new system change a row of it' };
   }
-  if (facts.live === undefined) return { ...base, result: 'unknown', reason: facts.noWorker, next: 'run' };
   const reason = 'the worker has not seen a write of its own in the stream yet';
   return { ...base, result: 'unknown', reason, next: 'check --reverse' };
 }
@@ -208,7 +213,7 @@ function conflictsOpen({ facts, table }: Question): Evidence {
   return { ...base, result: 'fail', reason: `${amount(open, 'conflict')} to decide`, next };
 }
 
-function deadLetters({ facts, table }: Question): Evidence {
+function deadLetters({ facts, table, from, to }: Question): Evidence {
   const { forward, reverse, waiting, nameless } = table.deadLetters;
   const base = { threshold: '0', value: `${forward + reverse}`, observedAt: facts.at, source: 'state' };
   const next = `dead-letters list --table ${shellWord(table.display)}`;
@@ -217,6 +222,9 @@ function deadLetters({ facts, table }: Question): Evidence {
   }
   if (forward + reverse > 0) {
     return { ...base, result: 'fail', reason: `${forward} of changes, ${reverse} of events of the new system`, next };
+  }
+  if (waiting > 0 && isRollback(from, to)) {
+    return { ...base, result: 'fail', reason: `${amount(waiting, 'event')} of the new system waits for another`, next };
   }
   if (nameless > 0) {
     const reason = `${amount(nameless, 'event')} of the new system could not be read, and may be of this table`;

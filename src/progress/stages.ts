@@ -90,5 +90,8 @@ export function gatesOf(from: Stage, to: TargetStage, table: TableWays): readonl
  * From `dual` the way to `shadow` is always free: the legacy system was primary all the time.
  */
 function rollbackGates(from: Stage, to: TargetStage, { reversed }: TableWays): readonly GateCode[] {
-  return reversed && !(from === 'dual' && to === 'shadow') ? ['REVERSE_TEST'] : [];
+  if (from === 'dual' && to === 'shadow') return [];
+  if (from !== 'new-primary') return reversed ? ['REVERSE_TEST'] : [];
+  // Without a way back the legacy table has nothing of what was written since: the gate fails, and says so.
+  return reversed ? ['REVERSE_TEST', 'CONFLICTS_OPEN', 'DEAD_LETTERS'] : ['REVERSE_TEST'];
 }

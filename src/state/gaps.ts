@@ -43,7 +43,10 @@ export function gapStore(scope: StateScope): GapStore {
       const [inserted] = await queryState<{ id: string }>(
         scope,
         `insert into {gap} (connector, kind, subject, report) values ($1, $2, $3, $4)
-         on conflict (connector, kind, subject) where accepted_at is null do nothing returning id`,
+         on conflict (connector, kind, subject) where accepted_at is null do update
+           -- A slot that was to be dropped and was not may be dropped later, with another gap.
+           set report = excluded.report, detected_at = now() where excluded.kind = 'slot-dropped'
+         returning id`,
         [...place, scope.storableJson(JSON.stringify(gap.report))],
       );
       if (inserted !== undefined) return Number(inserted.id);

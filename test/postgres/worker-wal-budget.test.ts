@@ -181,4 +181,22 @@ describe('a stalled bus and a small budget', () => {
     expect(bus.rows()).toEqual(await bed.sql('select * from orders order by id'));
     expect(await (await bed.state()).gaps.open()).toEqual([]);
   });
+
+  test('a slot of that name which no worker of ours has read is left alone, whatever it holds', async () => {
+    await using bed = await makeBed(server, { name: 'wal_foreign', setup });
+    await bed.sql(`select pg_create_physical_replication_slot('${bed.slot}', true)`);
+    const running = await bed.start(dropping, { publisher: new ScriptedPublisher(), dontWait: true });
+    await running.reaches('halted');
+    await fill(bed, 6);
+    await running.until('over its budget', ({ slot: { exhaustedInSeconds } }) => exhaustedInSeconds === 0);
+    // A look or two more, so that there was a chance to drop it.
+    const { observedAt } = running.status().slot;
+    await running.until(
+      'looked again',
+      ({ slot }) => Date.parse(slot.observedAt ?? '') > Date.parse(observedAt ?? '') + 1_000,
+    );
+    expect(await slotIsThere(bed)).toBe(true);
+    await running.stop();
+    await bed.sql(`select pg_drop_replication_slot('${bed.slot}')`);
+  });
 });

@@ -158,7 +158,22 @@ const cases: readonly Case[] = [
     is: 'fail',
   },
   { gate: 'REVERSE_TEST', what: 'no entry', table: { reversed: false }, is: 'fail', says: /reverse\.apply/ },
-  { gate: 'REVERSE_TEST', what: 'to new-primary: an echo', to: 'new-primary', live: null, is: 'pass' },
+  { gate: 'REVERSE_TEST', what: 'to new-primary: an echo', to: 'new-primary', is: 'pass' },
+  {
+    gate: 'REVERSE_TEST',
+    what: 'to new-primary: an echo, and no worker',
+    to: 'new-primary',
+    live: null,
+    is: 'unknown',
+  },
+  {
+    gate: 'REVERSE_TEST',
+    what: 'to new-primary: an echo, and a queue that is away',
+    to: 'new-primary',
+    live: { reverse: { state: 'waiting', problem } },
+    is: 'unknown',
+    says: /reverse sync is waiting/,
+  },
   {
     gate: 'REVERSE_TEST',
     what: 'to new-primary: the worker’s own test does not do',

@@ -117,16 +117,18 @@ describe('gates', () => {
   });
 
   test('a rollback asks for reverse sync where it relies on it', () => {
-    const rollbacks: [Stage, TargetStage, number][] = [
-      ['dual', 'shadow', 0],
-      ['new-primary', 'dual', 1],
-      ['new-primary', 'shadow', 1],
-      ['retired', 'new-primary', 1],
+    const whole = ['REVERSE_TEST', 'CONFLICTS_OPEN', 'DEAD_LETTERS'];
+    const rollbacks: [Stage, TargetStage, string[], string[]][] = [
+      ['dual', 'shadow', [], []],
+      // What the new system wrote must be in the legacy table, all of it; without a way back it never is.
+      ['new-primary', 'dual', whole, ['REVERSE_TEST']],
+      ['new-primary', 'shadow', whole, ['REVERSE_TEST']],
+      ['retired', 'new-primary', ['REVERSE_TEST'], []],
     ];
-    for (const [from, to, gates] of rollbacks) {
+    for (const [from, to, both, out] of rollbacks) {
       expect(isRollback(from, to)).toBe(true);
-      expect(gatesOf(from, to, BOTH), `${from} → ${to}`).toEqual(['REVERSE_TEST'].slice(0, gates));
-      expect(gatesOf(from, to, OUT), `${from} → ${to}`).toEqual([]);
+      expect(gatesOf(from, to, BOTH), `${from} → ${to}`).toEqual(both);
+      expect(gatesOf(from, to, OUT), `${from} → ${to}`).toEqual(out);
     }
   });
 });
