@@ -49,6 +49,8 @@ capture: [{ table: public.orders }]`,
       const worker = new BanyanProcess(['run', '--config', file]);
       const url = await worker.said((stdout) => /"http":"(http:[^"]+)"/.exec(stdout)?.[1]);
       await eventually(async () => (await (await fetch(`${url}/readyz`)).text()) === 'streaming\n');
+      // The table's first move is an event too, and must not be the one that a fault meets.
+      await eventually(() => bus.recent().some(({ source }) => source === `banyan.${name}`));
       return Object.assign(worker, { url });
     },
   };
