@@ -26,7 +26,7 @@ afterAll(async () => {
 });
 
 test(`a worker killed inside a transaction of ${ROWS} rows sends the same events again, in bounded memory`, async () => {
-  await using bus = await startHashingBus(ROWS, (ordinal) => ordinal + 1);
+  await using bus = await startHashingBus(ROWS, (ordinal) => ordinal + 1, { detailType: 'RowInserted' });
   const config = {
     name: 'huge',
     legacy: { url },

@@ -2,7 +2,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import { eventually } from '../support/eventually.ts';
-import { bodyOf, makeReverseWorkerBed } from '../support/reverse-worker-bed.ts';
+import { makeReverseWorkerBed, ORDERS } from '../support/reverse-worker-bed.ts';
 
 let server: EmbeddedPostgres;
 
@@ -14,20 +14,7 @@ afterAll(async () => {
   await server?.stop();
 });
 
-const setup = 'create table orders (id integer primary key, status text check (status <> $$bad$$))';
-const capture = [{ table: 'public.orders' }];
-const entry = {
-  match: { source: ['shop.orders'] },
-  table: 'public.orders',
-  operation: 'upsert',
-  key: { id: 'detail.id' },
-  set: { status: 'detail.status' },
-  version: 'detail.version',
-  conflict: 'new-wins',
-};
-
-const order = (id: number, status = 'good', version = 1): string =>
-  bodyOf({ id: `order-${id}-${version}`, type: 'Order', detail: { id, version, status } });
+const { setup, capture, entry, order } = ORDERS;
 
 test('an event of a FIFO queue that can not be applied yet holds up its own group only, in order', async () => {
   await using bed = await makeReverseWorkerBed(server, { name: 'reverse_fifo', setup });

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import { eventually } from '../support/eventually.ts';
-import { bodyOf, makeReverseWorkerBed, type ReverseWorkerBed } from '../support/reverse-worker-bed.ts';
+import { makeReverseWorkerBed, type ReverseWorkerBed, ORDERS } from '../support/reverse-worker-bed.ts';
 
 let server: EmbeddedPostgres;
 
@@ -13,20 +13,7 @@ afterAll(async () => {
   await server?.stop();
 });
 
-const setup = 'create table orders (id integer primary key, status text check (status <> $$bad$$))';
-const capture = [{ table: 'public.orders' }];
-const entry = {
-  match: { source: ['shop.orders'] },
-  table: 'public.orders',
-  operation: 'upsert',
-  key: { id: 'detail.id' },
-  set: { status: 'detail.status' },
-  version: 'detail.version',
-  conflict: 'new-wins',
-};
-
-const order = (id: number, status = 'good', version = 1): string =>
-  bodyOf({ id: `order-${id}-${version}`, type: 'Order', detail: { id, version, status } });
+const { setup, capture, entry, order } = ORDERS;
 
 const letters = async (bed: ReverseWorkerBed): Promise<number> =>
   (await bed.sql(`select from banyan.dead_letter where status = 'parked'`)).length;

@@ -48,3 +48,20 @@ export function bodyOf({ id, type, detail, source = 'shop.orders', time, replayN
     detail: { metadata: { id }, ...detail },
   });
 }
+
+/** A table whose events can be applied, or can not: a row of status `bad` is refused for its own fault. */
+export const ORDERS = {
+  setup: 'create table orders (id integer primary key, status text check (status <> $$bad$$))',
+  capture: [{ table: 'public.orders' }],
+  entry: {
+    match: { source: ['shop.orders'] },
+    table: 'public.orders',
+    operation: 'upsert',
+    key: { id: 'detail.id' },
+    set: { status: 'detail.status' },
+    version: 'detail.version',
+    conflict: 'new-wins',
+  },
+  order: (id: number, status = 'good', version = 1): string =>
+    bodyOf({ id: `order-${id}-${version}`, type: 'Order', detail: { id, version, status } }),
+};

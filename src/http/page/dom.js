@@ -103,6 +103,7 @@ export function commandLine(command) {
   });
   const copy = async () => {
     button.textContent = (await copied(command)) ? 'Copied' : 'Select it';
+    // Long enough to be read.
     setTimeout(() => void (button.textContent = 'Copy'), 1_600);
   };
   button.addEventListener('click', () => void copy());

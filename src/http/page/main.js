@@ -151,6 +151,7 @@ window.addEventListener('resize', () => {
   if (window.innerWidth === width) return;
   width = window.innerWidth;
   clearTimeout(resizing);
+  // Once, when the dragging is over: plots are drawn anew.
   resizing = setTimeout(() => list.replot(), 150);
 });
 document.addEventListener('visibilitychange', () => {

@@ -80,6 +80,7 @@ async function follow(listener) {
 
   async function lookWhileQuiet() {
     while (!ended.signal.aborted) {
+      // A look at a clock: only silence makes it ask.
       await new Promise((resolve) => setTimeout(resolve, 500));
       if (performance.now() - heardAt >= QUIET_MS) heard(await askJson('/v1/tables', ended.signal));
     }
