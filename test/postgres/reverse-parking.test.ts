@@ -44,6 +44,21 @@ async function slowLook(connector: string) {
 
 const MESSAGE = { id: 'm-1', receipt: 'r-1', body: '{}', receives: 1, sentAtMs: undefined, group: undefined };
 
+/** It waits for a person. */
+const letterOf = (group: string) => ({
+  eventId: 'shop e-1 public.orders#1',
+  entry: 0,
+  group,
+  table: 'public.orders',
+  sequence: '2-1',
+  kind: 'row-refused' as const,
+  code: undefined,
+  message: 'refused',
+  behind: false,
+  waitForMs: undefined,
+  event: '{}',
+});
+
 test('a table that is held while somebody looks whether it still has to be stays held', async () => {
   const { parking, looked, answer } = await slowLook('held');
   const table = 'public.orders';
@@ -59,21 +74,7 @@ test('a table that is held while somebody looks whether it still has to be stays
 test('a lane whose letter expires while somebody looks what waits in it stays dead', async () => {
   const { parking, store, looked, answer } = await slowLook('expired');
   const group = 'public.orders:1';
-  await store.park([
-    {
-      eventId: 'shop e-1 public.orders#1',
-      entry: 0,
-      group,
-      table: 'public.orders',
-      sequence: '2-1',
-      kind: 'parent-missing',
-      code: undefined,
-      message: 'its parent is missing',
-      behind: false,
-      waitForMs: 0,
-      event: '{}',
-    },
-  ]);
+  await store.park([{ ...letterOf(group), kind: 'parent-missing', waitForMs: 0 }]);
   const reconciled = parking.reconcile(group);
   await looked;
   for (const letter of await store.expire(10)) parking.expired(letter.group ?? '');
@@ -85,21 +86,7 @@ test('a lane whose letter expires while somebody looks what waits in it stays de
 test('what was seen before letters were settled does not mark their lane dead again', async () => {
   const { parking, store, looked, answer } = await slowLook('settled');
   const group = 'public.orders:1';
-  await store.park([
-    {
-      eventId: 'shop e-1 public.orders#1',
-      entry: 0,
-      group,
-      table: 'public.orders',
-      sequence: '2-1',
-      kind: 'row-refused',
-      code: undefined,
-      message: 'refused',
-      behind: false,
-      waitForMs: undefined,
-      event: '{}',
-    },
-  ]);
+  await store.park([letterOf(group)]);
   const early = parking.reconcile(group);
   await looked;
   await store.discard({ group });

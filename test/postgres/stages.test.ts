@@ -15,6 +15,16 @@ afterAll(() => server.stop());
 const setup = 'create table orders (id int primary key, note text); create table customers (id int primary key)';
 const asTheyAre = { stages: 'as they are' } as const;
 const capture = [{ table: 'public.orders' }];
+const apply = [
+  {
+    match: { source: ['shop.orders'] },
+    table: 'public.orders',
+    operation: 'upsert',
+    key: { id: 'detail.id' },
+    set: { note: 'detail.note' },
+    version: 'detail.version',
+  },
+];
 
 /** Of the events about moves: what they say. */
 function movesOf({ events }: WorkerBed): string[] {
@@ -135,22 +145,7 @@ describe('a move by command', () => {
 
 test('the command moves only what may move, says what was skipped meanwhile, and shows what was', async () => {
   await using bed = await makeBed(server, { name: 'stage_command', setup, queues: true });
-  const running = await bed.start({
-    capture,
-    reverse: {
-      apply: [
-        {
-          match: { source: ['shop.orders'] },
-          table: 'public.orders',
-          operation: 'upsert',
-          key: { id: 'detail.id' },
-          set: { note: 'detail.note' },
-          version: 'detail.version',
-        },
-      ],
-    },
-    ...asTheyAre,
-  });
+  const running = await bed.start({ capture, reverse: { apply }, ...asTheyAre });
   await eventually(() => movesOf(bed).length === 1);
   const event = { id: 'e-1', source: 'shop.orders', 'detail-type': 'X', time: new Date().toISOString() };
   await bed.queue?.send(JSON.stringify({ ...event, detail: { id: 7, note: 'too early', version: 1 } }));
@@ -164,16 +159,7 @@ test('the command moves only what may move, says what was skipped meanwhile, and
       queue: bed.queue?.url,
       endpoint: bed.bus.queuesUrl,
       region: 'us-east-1',
-      apply: [
-        {
-          match: { source: ['shop.orders'] },
-          table: 'public.orders',
-          operation: 'upsert',
-          key: { id: 'detail.id' },
-          set: { note: 'detail.note' },
-          version: 'detail.version',
-        },
-      ],
+      apply,
     },
     http: { port: Number(new URL(running.worker.url).port) },
     progress: { gates: { lag: { for: '1s' } } },
