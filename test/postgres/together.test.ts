@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { pino } from 'pino';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import { createPool } from '../../src/postgres/connection.ts';
 import { queryTogether } from '../../src/postgres/together.ts';
@@ -71,9 +71,17 @@ test('pg may have prepared the same', async () => {
 
 test('a connection that is lost meanwhile fails it', async () => {
   const other = await pool.connect();
-  const { rows: found } = await other.query<{ pid: number }>('select pg_backend_pid() as pid');
-  const sleeping = queryTogether(other, [{ name: 'sleep', text: 'select pg_sleep(60)', values: [] }]);
-  const ending = client.query('select pg_terminate_backend($1)', [found[0]?.pid]);
-  await expect(Promise.all([sleeping, ending])).rejects.toMatchObject({ code: '57P01' });
-  other.release(true);
+  try {
+    const { rows: found } = await other.query<{ pid: number }>('select pg_backend_pid() as pid');
+    const pid = found[0]?.pid;
+    const sleeping = queryTogether(other, [{ name: 'sleep', text: 'select pg_sleep(60)', values: [] }]);
+    const failing = expect(sleeping).rejects.toMatchObject({ code: '57P01' });
+    // Not before it sleeps: a connection that is lost before the statement is sent fails otherwise.
+    const asleep = `select from pg_stat_activity where pid = $1 and wait_event = 'PgSleep'`;
+    await vi.waitUntil(async () => (await client.query(asleep, [pid])).rowCount === 1, { timeout: 30_000 });
+    await client.query('select pg_terminate_backend($1)', [pid]);
+    await failing;
+  } finally {
+    other.release(true);
+  }
 });
