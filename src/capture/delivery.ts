@@ -1,7 +1,6 @@
 import type { Delivery } from '../bus/dispatcher.ts';
 import type { Change } from '../core/change.ts';
 import type { Event } from '../core/event.ts';
-import { laneLinks } from '../flow/lanes.ts';
 import type { Mapper } from '../mapping/mapper.ts';
 import type { ChunkAccount } from './backfill/account.ts';
 import type { LedgerTransaction } from './ledger.ts';
@@ -36,7 +35,10 @@ export function forwardDelivery(
     previousLane: event.previousGroup,
     fence: place.table,
     exclusive: place.exclusive,
-    ...laneLinks,
+    blockers: 0,
+    nextInLane: undefined,
+    nextInPreviousLane: undefined,
+    section: undefined,
   };
 }
 

@@ -2,6 +2,7 @@ import type { Relation } from '../core/change.ts';
 import type { Path } from '../config/problem.ts';
 import type { Detail, Mask, TableCapture } from '../config/schema.ts';
 import type { TypeCatalog } from '../postgres/type-catalog.ts';
+import { type ByteWriter, byteWriterOf } from '../postgres/values/byte-writers.ts';
 import { jsonString } from '../postgres/values/json-string.ts';
 import { jsonWriter } from '../postgres/values/json-writer.ts';
 import { masker } from './mask.ts';
@@ -20,6 +21,8 @@ export interface MappedColumn {
   readonly reveal: (text: string) => string;
   /** PostgreSQL's text to the JSON text that may leave. */
   readonly write: (text: string) => string;
+  /** The same from bytes, where its type is that simple. */
+  readonly writeBytes: ByteWriter | undefined;
 }
 
 /**
@@ -79,11 +82,18 @@ export function tableColumns(options: {
     const base = { name: column.name, index, typeOid: column.typeOid, inIdentity: column.inIdentity };
     if (mask === undefined || isExcluded || (mask === 'hash' && maskKey === undefined)) {
       const write = jsonWriter(column.typeOid, { types, numbers: entry.numbers });
-      return { ...base, excluded: isExcluded, mask: undefined, reveal: (text) => text, write };
+      return {
+        ...base,
+        excluded: isExcluded,
+        mask: undefined,
+        reveal: (text) => text,
+        write,
+        writeBytes: byteWriterOf(write),
+      };
     }
     const hide = masker(mask, maskKey);
     const reveal = (text: string) => (maskedAlready.columns?.has(index) === true ? text : hide(text));
-    return { ...base, excluded: false, mask, reveal, write: (text) => jsonString(reveal(text)) };
+    return { ...base, excluded: false, mask, reveal, write: (text) => jsonString(reveal(text)), writeBytes: undefined };
   });
 
   const byName = new Map(all.map((column) => [column.name, column]));

@@ -2,11 +2,11 @@ import type { ChangeOrigin, Operation, RowChange, TableChange, Tuple } from '../
 import { BanyanError } from '../core/errors.ts';
 import type { EventRange, StreamIdentity } from '../core/event.ts';
 import { jsonString } from '../postgres/values/json-string.ts';
-import type { AnalyseOptions, EntryPlan, RulePlan, TextPlan } from './analyse.ts';
+import type { AnalyseOptions, EntryPlan, FieldPlan, RulePlan, TextPlan } from './analyse.ts';
 import type { MappedColumn } from './columns.ts';
 import { contractViolated, type Contract, type ContractSet } from './contract.ts';
 import { detailWriter, type DetailWriter } from './detail.ts';
-import { checkHead, headBytesOf } from './event-builder.ts';
+import { checkHead, type EventHead, headBytesOf } from './event-builder.ts';
 import { ABSENT_VALUE, NULL_VALUE, type Expression } from './expression.ts';
 import { NOTHING_UNAVAILABLE } from './transaction-text.ts';
 import type { EventDraft, Transform } from './transform-types.ts';
@@ -32,16 +32,9 @@ export interface CompiledRule {
   /** Where source and detail-type are the same for all rows, and so were checked once. */
   readonly headBytes: number | undefined;
   readonly detail: DetailWriter;
+  readonly fields: readonly FieldPlan[];
   readonly hasExpressions: boolean;
   readonly contract: Contract | undefined;
-}
-
-export interface Head {
-  readonly source: string;
-  readonly detailType: string;
-  readonly bus: string | undefined;
-  readonly resources: readonly string[];
-  readonly headBytes: number;
 }
 
 /** Every draft of a transform module is checked, since it may name another detail-type each time. */
@@ -53,6 +46,7 @@ export const DRAFT_RULE: CompiledRule = {
   detailType: '',
   headBytes: undefined,
   detail: { write: () => '{}' },
+  fields: [],
   hasExpressions: false,
   contract: undefined,
 };
@@ -86,6 +80,7 @@ export function compileRule(rule: RulePlan, options: CompileOptions): CompiledRu
     detailType: rule.detailType,
     headBytes: isStatic ? headBytesOf(source, rule.detailType, NO_RESOURCES) : undefined,
     detail: detailWriter(rule.fields, entry.numbers),
+    fields: rule.fields,
     hasExpressions: rule.fields.some(({ kind }) => kind === 'expression'),
     contract,
   };
@@ -128,7 +123,7 @@ export function checkContract(contract: Contract, data: string): void {
   if (violation !== undefined) throw contractViolated(contract, violation);
 }
 
-export function draftHead(draft: EventDraft, defaultSource: string): Head {
+export function draftHead(draft: EventDraft, defaultSource: string): EventHead {
   const source = draft.source ?? defaultSource;
   checkHead(source, draft.detailType);
   const resources = draft.resources ?? NO_RESOURCES;

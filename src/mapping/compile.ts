@@ -5,9 +5,10 @@ import { sortableLsn } from '../core/lsn.ts';
 import { jsonString } from '../postgres/values/json-string.ts';
 import { analyseEntry } from './analyse.ts';
 import { restoreChange, storeChange } from './change-text.ts';
-import { buildEvent, checkHead, headBytesOf } from './event-builder.ts';
+import { buildEvent, checkHead, type EventHead, headBytesOf } from './event-builder.ts';
 import { ABSENT_VALUE, NULL_VALUE } from './expression.ts';
 import type { Mapper } from './mapper.ts';
+import { compileReads } from './compile-reads.ts';
 import {
   checkContract,
   type CompiledRule,
@@ -18,7 +19,6 @@ import {
   DRAFT_RULE,
   fullOld,
   hasChanged,
-  type Head,
   neededColumns,
   NO_RESOURCES,
   optionalText,
@@ -100,7 +100,7 @@ export function compileMapper(options: CompileOptions): Mapper {
     return false;
   }
 
-  function headOf(rule: CompiledRule, keyParts: string): Head {
+  function headOf(rule: CompiledRule, keyParts: string): EventHead {
     const source = rule.source ?? text(plan.source, 'source');
     const detailType = typeof rule.detailType === 'string' ? rule.detailType : text(rule.detailType, 'detailType');
     const bus = plan.bus === undefined ? undefined : optionalText(plan.bus, 'bus');
@@ -141,15 +141,11 @@ export function compileMapper(options: CompileOptions): Mapper {
       ordinal: change.ordinal,
       index: range.first,
       idEnd: idEndOf(change, group, range.first),
-      source: head.source,
-      detailType: head.detailType,
-      resources: head.resources,
-      headBytes: head.headBytes,
+      head,
       before: before[operation] + key.json(row, fallback) + previousKey(moved),
       after: (isFullUpdate ? changedJson(change) : '') + originJson(unavailable, change.origin),
       data,
       previous,
-      bus: head.bus,
       group: relaxed ? undefined : group,
       previousGroup: relaxed || moved === undefined ? undefined : groupPrefix + key.parts(moved, undefined),
     });
@@ -200,7 +196,7 @@ export function compileMapper(options: CompileOptions): Mapper {
       ordinal: change.ordinal,
       index: range.first,
       idEnd: undefined,
-      ...head,
+      head,
       before: before.truncate,
       after: originJson(NO_NAMES, change.origin),
       data: '{}',
@@ -240,8 +236,7 @@ export function compileMapper(options: CompileOptions): Mapper {
         ordinal: change.ordinal,
         index: range.first + index,
         idEnd: idEndOf(change, groupPrefix + parts, range.first + index),
-        ...head,
-        bus: draft.bus ?? head.bus,
+        head: draft.bus === undefined ? head : { ...head, bus: draft.bus },
         before: isRow ? before[change.operation] + keyJson + previousKey(moved) : before.truncate,
         after: isRow && change.operation === 'update' && fallback !== undefined ? changedJson(change) + end : end,
         data: draftJson(draft),
@@ -257,6 +252,19 @@ export function compileMapper(options: CompileOptions): Mapper {
     table,
     counters,
     firstIndex: range.first,
+    reads:
+      transform === undefined
+        ? compileReads(plan, rulesOf.read[0], {
+            columns: relation.columns.length,
+            resourcePrefix,
+            groupPrefix,
+            isRelaxed: relaxed,
+            tellsApart,
+            index: range.first,
+            before: before.read,
+            textOf: readText,
+          })
+        : undefined,
     takesReads: transform !== undefined || rulesOf.read.length > 0,
     isPlain: transform === undefined && entry.emit === undefined,
     map(change) {

@@ -3,6 +3,16 @@ import { idSuffix, sequenceSuffix, type Event } from '../core/event.ts';
 import { MAX_DETAIL_TYPE_LENGTH } from './event-name.ts';
 import { NOTHING_UNAVAILABLE, type TransactionText } from './transaction-text.ts';
 
+/** What EventBridge has of an event beside its detail. */
+export interface EventHead {
+  readonly source: string;
+  readonly detailType: string;
+  readonly bus: string | undefined;
+  readonly resources: readonly string[];
+  /** UTF-8 bytes of source, detail-type and resources together with the 14 that EventBridge counts for Time. */
+  readonly headBytes: number;
+}
+
 /** What one event consists of, the way the hot path has it: mostly text that is ready. */
 export interface EventParts {
   readonly transaction: TransactionText;
@@ -11,43 +21,38 @@ export interface EventParts {
   readonly index: number;
   /** How the id ends; undefined: with ordinal and index. */
   readonly idEnd: string | undefined;
-  readonly source: string;
-  readonly detailType: string;
-  readonly resources: readonly string[];
-  /** UTF-8 bytes of source, detail-type and resources together with the 14 that EventBridge counts for Time. */
-  readonly headBytes: number;
+  readonly head: EventHead;
   /** Metadata between the sequence's digits and the transaction: `","operation":"insert",…,` */
   readonly before: string;
   /** Metadata after the transaction, with a comma at its start: `,"unavailable":[],"origin":"legacy"` */
   readonly after: string;
   readonly data: string;
   readonly previous: string | undefined;
-  readonly bus: string | undefined;
   readonly group: string | undefined;
   readonly previousGroup: string | undefined;
 }
 
 export function buildEvent(parts: EventParts): Event {
-  const { transaction } = parts;
+  const { transaction, head } = parts;
   const idEnd = parts.idEnd ?? idSuffix(parts.ordinal, parts.index);
   const sequenceEnd = sequenceSuffix(parts.ordinal, parts.index);
-  const head = transaction.idHead + idEnd + transaction.sequenceHead + sequenceEnd + parts.before;
+  const start = transaction.idHead + idEnd + transaction.sequenceHead + sequenceEnd + parts.before;
   const tail =
     parts.after === NOTHING_UNAVAILABLE ? transaction.plainTail : `${transaction.json}${parts.after}},"data":`;
   const end = parts.previous === undefined ? '}' : `,"previous":${parts.previous}}`;
-  const detail = head + tail + parts.data + end;
+  const detail = start + tail + parts.data + end;
   return {
     id: transaction.idPrefix + idEnd,
     sequence: transaction.sequencePrefix + sequenceEnd,
-    source: parts.source,
-    detailType: parts.detailType,
+    source: head.source,
+    detailType: head.detailType,
     timeSeconds: transaction.timeSeconds,
-    resources: parts.resources,
+    resources: head.resources,
     detail,
-    bus: parts.bus,
+    bus: head.bus,
     group: parts.group,
     previousGroup: parts.previousGroup,
-    sizeBytes: parts.headBytes + Buffer.byteLength(detail),
+    sizeBytes: head.headBytes + Buffer.byteLength(detail),
   };
 }
 

@@ -1,5 +1,6 @@
 import type { RowChange, TableChange } from '../core/change.ts';
 import type { Event } from '../core/event.ts';
+import type { ReadWriter } from './read-writer.ts';
 
 /**
  * One capture entry, compiled for one shape of one table. Pure and synchronous; built again when the relation changes.
@@ -29,6 +30,8 @@ export interface Mapper {
    * masked twice). Throws `schema-drift` where a column that it needs is no longer there.
    */
   deserialize(text: string): TableChange;
+  /** Makes the events of a backfill's rows as `map` does, but many at a time; undefined where only `map` can. */
+  readonly reads: ReadWriter | undefined;
   /** Whether a row that is read by a backfill can become an event. */
   readonly takesReads: boolean;
   /** Whether every insert and update becomes an event with the same fields as a read: no rules, no transform. */

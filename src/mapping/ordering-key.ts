@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import type { Cell, Relation, RowChange, Tuple } from '../core/change.ts';
+import type { ByteValue } from '../postgres/values/byte-text.ts';
 import { jsonString } from '../postgres/values/json-string.ts';
 import type { MappedColumn } from './columns.ts';
 
 /** No text of PostgreSQL contains a zero byte, so this is no encoded value of any row. */
-const NO_VALUE = '%00';
+export const NO_VALUE = '%00';
 
 /** The key of the rows of one table, as the parts of group and resource and as JSON. */
 export interface OrderingKey {
@@ -79,14 +80,23 @@ function part(column: MappedColumn, cell: Cell): string {
   return typeof cell === 'string' ? encodePart(column.reveal(cell)) : NO_VALUE;
 }
 
-/** `encodeURIComponent`, faster where nothing has to be encoded: integers and UUIDs. */
+/** `encodeURIComponent`, faster where nothing has to be encoded. */
 export function encodePart(text: string): string {
   for (let index = 0; index < text.length; index++) {
-    const code = text.charCodeAt(index);
-    const plain = (code >= 0x30 && code <= 0x39) || (code >= 0x61 && code <= 0x7a) || code === 0x2d;
-    if (!plain) return encodeURIComponent(text);
+    if (!isPlain(text.charCodeAt(index))) return encodeURIComponent(text);
   }
   return text;
+}
+
+/** Whether `encodePart` would leave the value as it is. */
+export function isPlainPart({ bytes, start, end }: ByteValue): boolean {
+  for (let index = start; index < end; index++) if (!isPlain(bytes[index] as number)) return false;
+  return true;
+}
+
+/** Integers and UUIDs have no others. */
+function isPlain(code: number): boolean {
+  return (code >= 0x30 && code <= 0x39) || (code >= 0x61 && code <= 0x7a) || code === 0x2d;
 }
 
 /** Of the texts that may leave, so that a change which comes back from `dead_letter` has the group that it had. */

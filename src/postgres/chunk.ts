@@ -5,7 +5,7 @@ import { qualifiedName, quoteIdentifier } from './identifier.ts';
 import { Snapshot } from './snapshot-xids.ts';
 import { toDatabaseError } from './sqlstate.ts';
 import { fetchInto } from './wire-fetch.ts';
-import { WireRows } from './wire-rows.ts';
+import { type SpareRows, WireRows } from './wire-rows.ts';
 
 export type { ChunkTable, KeyColumn } from './chunk-key.ts';
 
@@ -37,6 +37,8 @@ export interface ChunkRequest {
   readonly limits: ChunkLimits;
   /** SQL condition. */
   readonly where: string | undefined;
+  /** Where the rows' memory comes from. */
+  readonly spare?: SpareRows | undefined;
 }
 
 /** A cursor's first fetch where nobody knows how wide rows are, and its largest: it grows while they are narrow. */
@@ -60,6 +62,7 @@ export function readChunk(client: pg.ClientBase, table: ChunkTable, request: Chu
     tail: byPosition ? `limit ${limits.rows}` : `order by ${keyNames(table)} limit ${limits.rows}`,
     limits,
     range: where === undefined ? undefined : { after, rows: limits.rows },
+    spare: request.spare,
   });
 }
 
@@ -81,6 +84,7 @@ export function readKeys(
     tail: '',
     limits: { rows: Number.MAX_SAFE_INTEGER, bytes: Number.MAX_SAFE_INTEGER },
     range: undefined,
+    spare: undefined,
   });
 }
 
@@ -98,6 +102,7 @@ interface Selection {
   readonly limits: ChunkLimits;
   /** Of the rows that a condition is asked about at a time; undefined: without one every row counts. */
   readonly range: ChunkRange | undefined;
+  readonly spare: SpareRows | undefined;
 }
 
 async function read(client: pg.ClientBase, table: ChunkTable, selection: Selection): Promise<Chunk> {
@@ -127,7 +132,8 @@ async function read(client: pg.ClientBase, table: ChunkTable, selection: Selecti
       values: [...values, ...(end ?? [])],
       queryMode: 'extended',
     } as pg.QueryConfig);
-    const rows = new WireRows(table.columns.length);
+    const cells = table.columns.length;
+    const rows = selection.spare?.take(cells) ?? new WireRows(cells);
     const { atEnd } = await fetchRows(client, rows, limits);
     const isRangeOver = atEnd && end !== undefined;
     // Behind the cursor, whose lock keeps the file as it is.

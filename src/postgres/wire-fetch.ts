@@ -37,11 +37,9 @@ class WireFetch implements pg.Submittable {
   readonly #options: FetchOptions;
   #stream: pg.Connection['stream'] | undefined;
   #parsers: DataListener[] = [];
-  /** What has arrived of a message that is not complete, and how many bytes it takes to go on. */
-  #held: Buffer[] = [];
-  #heldBytes = 0;
-  #needed = 0;
   #rows = 0;
+  /** Within what has arrived: what is left of it then is passed on when that ends. */
+  #isReading = false;
 
   constructor(options: FetchOptions, callback: WireFetch['callback']) {
     this.#options = options;
@@ -88,60 +86,45 @@ class WireFetch implements pg.Submittable {
     this.#stream = undefined;
     for (const parser of this.#parsers) stream.on('data', parser);
     stream.off('data', this.#onData);
-    if (this.#heldBytes > 0) this.#pass(this.#takeHeld());
+    if (!this.#isReading) this.#passRest();
   }
 
   readonly #onData = (data: Buffer): void => {
-    this.#held.push(data);
-    this.#heldBytes += data.length;
-    if (this.#heldBytes < this.#needed) return;
-    const block = this.#takeHeld();
-    let place = 0;
-    while (this.#stream !== undefined && place + HEADER_BYTES <= block.length) {
-      const kind = block[place] as number;
-      const end = place + 1 + block.readUInt32BE(place + 1);
+    const { into, maxBytes } = this.#options;
+    into.receive(data);
+    const { start, end: received } = into.unread;
+    const bytes = into.buffer;
+    let place = start;
+    this.#isReading = true;
+    while (this.#stream !== undefined && place + HEADER_BYTES <= received) {
+      const kind = bytes[place] as number;
+      const end = place + 1 + bytes.readUInt32BE(place + 1);
       if (!KINDS.has(kind) || end < place + HEADER_BYTES || end - place > MAX_ROW_BYTES) {
         this.#stream.destroy(refusal(kind));
         return;
       }
-      if (end > block.length) {
-        this.#needed = end - place;
-        break;
+      if (end > received) break;
+      if (kind === DATA_ROW) {
+        this.#rows += 1;
+        if (into.bytes < maxBytes) into.keep(place + HEADER_BYTES, end);
+      } else {
+        // A copy: whoever gets it may keep it, and the buffer is written anew.
+        this.#pass(Buffer.from(bytes.subarray(place, end)));
       }
-      if (kind === DATA_ROW) this.#take(block, place + HEADER_BYTES);
-      else this.#pass(block.subarray(place, end));
       place = end;
     }
-    if (place === block.length) return;
-    const rest = block.subarray(place);
-    if (this.#stream === undefined) {
-      this.#pass(rest);
-    } else {
-      this.#held.push(rest);
-      this.#heldBytes = rest.length;
-    }
+    this.#isReading = false;
+    into.settle(place);
+    if (this.#stream === undefined) this.#passRest();
   };
-
-  #take(block: Buffer, start: number): void {
-    const { into, maxBytes } = this.#options;
-    this.#rows += 1;
-    if (into.bytes >= maxBytes) return;
-    // The length of the message is not needed any more, and might keep the block from being ASCII.
-    block.writeUInt32BE(0, start - 4);
-    into.add(block, start);
-  }
 
   #pass(data: Buffer): void {
     for (const parser of this.#parsers) parser.call(this.#stream, data);
   }
 
-  #takeHeld(): Buffer {
-    const [first] = this.#held;
-    const all = this.#held.length === 1 && first !== undefined ? first : Buffer.concat(this.#held);
-    this.#held = [];
-    this.#heldBytes = 0;
-    this.#needed = 0;
-    return all;
+  #passRest(): void {
+    const rest = this.#options.into.takeUnread();
+    if (rest.length > 0) this.#pass(rest);
   }
 }
 

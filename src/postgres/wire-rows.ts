@@ -1,43 +1,57 @@
-import { isAscii } from 'node:buffer';
 import type { Cell } from '../core/change.ts';
+import { int32At, SCANNED_BYTES, type SliceBuffer } from './slice-buffer.ts';
 
 /** A row is the number of its values, and each value's length before its text. */
 const COUNT_BYTES = 2;
 const LENGTH_BYTES = 4;
 
-/** Instead of a length. */
-const NULL_SENT = -1;
-const NULL = 0x0fffffff;
+/** Instead of the length of a value, and of its end. */
+export const IS_NULL = -1;
 
-/** No heap of a worker takes a row like this; below it a length has at most 28 bits, and none that means NULL. */
-export const MAX_ROW_BYTES = NULL;
+/** No heap of a worker takes a row like this. */
+export const MAX_ROW_BYTES = 0x0fffffff;
 
-// oxlint-disable-next-line no-control-regex -- the range is what a byte of ASCII can be
-const BEYOND_ASCII = /[^\u0000-\u007f]/;
+const FIRST_BYTES = 64 * 1_024;
+const FIRST_ROWS = 1_024;
+/** A buffer that had to be larger for a row of its kind is not kept for the next ones. */
+const KEPT_BYTES = 8 * 1_024 * 1_024;
+/** Decoded at a time, one character a byte: rows are asked for in order, and one call decodes hundreds. */
+const TEXT_BYTES = 64 * 1_024;
+const EMPTY = Buffer.alloc(0) as SliceBuffer;
+
+/** Where the values of one row are. One object serves one row after the other. */
+export interface RowBytes {
+  bytes: Buffer;
+  readonly starts: Int32Array;
+  /** `IS_NULL` where there is no value. */
+  readonly ends: Int32Array;
+}
 
 /**
- * Rows in text form as the server sent them: bytes, which become strings when a row is asked for. V8's young generation copies again and again what
- * waits in it, and thousands of rows that wait as strings cost more than reading them; as bytes they are not in its heap.
+ * Rows in text form as the server sent them: bytes in one buffer that serves chunk after chunk. Thousands of rows that wait as strings, or as the many
+ * buffers that a socket brings, would be copied and marked by the engine's collector again and again.
  */
 export class WireRows {
   /** Cells of a row; what was selected behind them is asked for by `value`. */
-  readonly #cells: number;
-  readonly #blocks: Buffer[] = [];
-  /** Of each row: its block, and where it begins there. */
-  readonly #blockOf: number[] = [];
-  readonly #startOf: number[] = [];
+  #cells: number;
+  /** The kept rows, and behind them what has arrived and nobody has looked at yet. */
+  #buffer = EMPTY;
+  #kept = 0;
+  #received = 0;
+  /** Where each row begins. */
+  #starts = new Uint32Array(FIRST_ROWS);
+  #length = 0;
   #bytes = 0;
-  /** The block that was read last, one character a byte: rows are asked for in order, and one call decodes hundreds. */
-  #recent = -1;
+  /** Part of the buffer as text. */
   #text = '';
-  #isAscii = true;
+  #textAt = 0;
 
   constructor(cells: number) {
     this.#cells = cells;
   }
 
   get length(): number {
-    return this.#startOf.length;
+    return this.#length;
   }
 
   /** Of all values. */
@@ -45,28 +59,60 @@ export class WireRows {
     return this.#bytes;
   }
 
-  /**
-   * The block is nobody else's from now on. Its lengths are written anew, seven bits a byte: then the bytes of all of it are ASCII where those of the
-   * values are.
-   */
-  add(block: Buffer, start: number): void {
-    if (this.#blocks.at(-1) !== block) this.#blocks.push(block);
-    this.#blockOf.push(this.#blocks.length - 1);
-    this.#startOf.push(start);
-    const columns = block.readInt16BE(start);
-    let place = start + COUNT_BYTES;
-    for (let column = 0; column < columns; column += 1) {
-      const sent = block.readInt32BE(place);
-      const length = sent === NULL_SENT ? NULL : sent;
-      block[place] = length >>> 21;
-      block[place + 1] = (length >>> 14) & 0x7f;
-      block[place + 2] = (length >>> 7) & 0x7f;
-      block[place + 3] = length & 0x7f;
-      place += LENGTH_BYTES;
-      if (length === NULL) continue;
-      this.#bytes += length;
-      place += length;
+  /** Valid until something is received, settled or cleared. */
+  get buffer(): Buffer {
+    return this.#buffer;
+  }
+
+  /** Where that begins in the buffer which nobody has looked at yet, and where it ends. */
+  get unread(): { readonly start: number; readonly end: number } {
+    return { start: this.#kept, end: this.#received };
+  }
+
+  /** Puts bytes of the server's behind all others. */
+  receive(data: Buffer): void {
+    const needed = this.#received + data.length;
+    if (needed > this.#buffer.length) this.#grow(needed);
+    data.copy(this.#buffer, this.#received);
+    this.#received = needed;
+  }
+
+  /** The bytes there are a row. */
+  keep(start: number, end: number): void {
+    if (this.#length === this.#starts.length) {
+      const larger = new Uint32Array(2 * this.#length);
+      larger.set(this.#starts);
+      this.#starts = larger;
     }
+    this.#starts[this.#length] = start;
+    this.#length += 1;
+    const columns = this.#buffer.readInt16BE(start);
+    this.#bytes += end - start - COUNT_BYTES - columns * LENGTH_BYTES;
+    this.#kept = end;
+  }
+
+  /** All before this place was looked at: what was not kept of it is let go. */
+  settle(place: number): void {
+    if (place > this.#kept) this.#buffer.copyWithin(this.#kept, place, this.#received);
+    this.#received -= place - this.#kept;
+  }
+
+  /** Takes what nobody has looked at. */
+  takeUnread(): Buffer {
+    const rest = Buffer.from(this.#buffer.subarray(this.#kept, this.#received));
+    this.#received = this.#kept;
+    return rest;
+  }
+
+  /** For other rows; those that were there are gone. */
+  reset(cells: number): void {
+    this.#cells = cells;
+    if (this.#buffer.length > KEPT_BYTES) this.#buffer = EMPTY;
+    this.#kept = 0;
+    this.#received = 0;
+    this.#length = 0;
+    this.#bytes = 0;
+    this.#text = '';
   }
 
   at(row: number): Cell[] | undefined {
@@ -78,41 +124,73 @@ export class WireRows {
     return this.#read(row, column + 1)?.[column];
   }
 
+  /** Finds the row's values where they are. Returns whether there is such a row. */
+  locate(row: number, into: RowBytes): boolean {
+    if (row >= this.#length) return false;
+    const buffer = this.#buffer;
+    const { starts, ends } = into;
+    into.bytes = buffer;
+    let place = (this.#starts[row] as number) + COUNT_BYTES;
+    for (let column = 0; column < this.#cells; column += 1) {
+      const length = int32At(buffer, place);
+      place += LENGTH_BYTES;
+      starts[column] = place;
+      if (length !== IS_NULL) place += length;
+      ends[column] = length === IS_NULL ? IS_NULL : place;
+    }
+    return true;
+  }
+
   *[Symbol.iterator](): Generator<Cell[]> {
-    for (let row = 0; row < this.length; row += 1) yield this.at(row) ?? [];
+    for (let row = 0; row < this.#length; row += 1) yield this.at(row) ?? [];
   }
 
   #read(row: number, count: number): Cell[] | undefined {
-    const number = this.#blockOf[row];
-    const start = this.#startOf[row];
-    if (number === undefined || start === undefined) return undefined;
-    const block = this.#blocks[number] as Buffer;
-    if (number !== this.#recent) this.#decode(block, number);
-    const text = this.#text;
+    if (row >= this.#length) return undefined;
+    const buffer = this.#buffer;
     const cells: Cell[] = [];
-    let place = start + COUNT_BYTES;
+    let place = (this.#starts[row] as number) + COUNT_BYTES;
     for (let column = 0; column < count; column += 1) {
-      const length = lengthAt(block, place);
+      const length = int32At(buffer, place);
       place += LENGTH_BYTES;
-      if (length === NULL) {
-        cells.push(null);
-        continue;
-      }
-      const cell = text.slice(place, place + length);
-      cells.push(this.#isAscii || !BEYOND_ASCII.test(cell) ? cell : block.toString('utf8', place, place + length));
-      place += length;
+      cells.push(length === IS_NULL ? null : this.#textOf(place, place + length));
+      if (length !== IS_NULL) place += length;
     }
     return cells;
   }
 
-  #decode(block: Buffer, number: number): void {
-    this.#text = block.toString('latin1');
-    this.#isAscii = isAscii(block);
-    this.#recent = number;
+  #textOf(start: number, end: number): string {
+    const buffer = this.#buffer;
+    if (end - start > SCANNED_BYTES) return buffer.utf8Slice(start, end);
+    let seen = 0;
+    for (let index = start; index < end; index += 1) seen |= buffer[index] as number;
+    if (seen > 0x7f) return buffer.utf8Slice(start, end);
+    if (start < this.#textAt || end > this.#textAt + this.#text.length) {
+      this.#textAt = start;
+      this.#text = buffer.latin1Slice(start, Math.min(start + TEXT_BYTES, this.#kept));
+    }
+    return this.#text.slice(start - this.#textAt, end - this.#textAt);
+  }
+
+  #grow(needed: number): void {
+    const larger = Buffer.allocUnsafeSlow(Math.max(needed, FIRST_BYTES, 2 * this.#buffer.length)) as SliceBuffer;
+    this.#buffer.copy(larger, 0, 0, this.#received);
+    this.#buffer = larger;
   }
 }
 
-function lengthAt(block: Buffer, place: number): number {
-  const [a = 0, b = 0, c = 0, d = 0] = [block[place], block[place + 1], block[place + 2], block[place + 3]];
-  return (a << 21) | (b << 14) | (c << 7) | d;
+/** Rows that were handed on, for the next chunk. */
+export class SpareRows {
+  readonly #spare: WireRows[] = [];
+
+  take(cells: number): WireRows {
+    const rows = this.#spare.pop() ?? new WireRows(cells);
+    rows.reset(cells);
+    return rows;
+  }
+
+  /** Nobody may look at them any more. */
+  give(rows: WireRows): void {
+    this.#spare.push(rows);
+  }
 }

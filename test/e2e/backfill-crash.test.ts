@@ -12,7 +12,7 @@ const ROWS_PER_EVENT = 10;
 const EVENTS = ROWS / ROWS_PER_EVENT;
 const KILLS = 10;
 /** What is in flight of one reader: `MAX_CHUNK` of the backfill. What is read ahead is not sent. */
-const CHUNK_EVENTS = 10_000 / ROWS_PER_EVENT;
+const CHUNK_EVENTS = 40_000 / ROWS_PER_EVENT;
 const MEMORY_LIMIT = 250_000_000;
 
 let server: EmbeddedPostgres;

@@ -65,6 +65,18 @@ describe('a fetch past the parser of pg', () => {
     }
   });
 
+  test('serves rows of another shape when those before are done with', async () => {
+    const rows = new WireRows(1);
+    await declared(`select repeat('x', n) from generate_series(1, 3000) n`);
+    await fetchInto(client, { portal: 'wire', rows: 3_000, into: rows, maxBytes: ALL });
+    await client.query('commit');
+    rows.reset(2);
+    expect([rows.length, rows.bytes, rows.at(0)]).toEqual([0, 0, undefined]);
+    await declared(`select n, 'ä' || n from generate_series(1, 3000) n`);
+    await fetchInto(client, { portal: 'wire', rows: 3_000, into: rows, maxBytes: ALL });
+    expect([rows.length, rows.at(0), rows.at(2_999)]).toEqual([3_000, ['1', 'ä1'], ['3000', 'ä3000']]);
+  });
+
   test('keeps no row behind the limit of bytes, and counts it', async () => {
     await declared(`select repeat('x', 100) from generate_series(1, 1000)`);
     const rows = new WireRows(1);

@@ -22,8 +22,13 @@ function opened(): ChunkWindow {
 
 function rest(window: ChunkWindow): Tuple[] {
   const taken: Tuple[] = [];
-  for (let row = window.take(); row !== undefined; row = window.take()) taken.push(row);
+  for (let row = next(window); row !== undefined; row = next(window)) taken.push(row);
   return taken;
+}
+
+function next(window: ChunkWindow): Tuple | undefined {
+  const [place] = window.take(1);
+  return place === undefined ? undefined : rows[place];
 }
 
 describe('a chunk between its marks', () => {
@@ -31,7 +36,16 @@ describe('a chunk between its marks', () => {
     const window = opened();
     window.close(rows, keyOf);
     expect(rest(window)).toEqual(rows);
-    expect(window.take()).toBeUndefined();
+    expect(window.take(10)).toEqual([]);
+  });
+
+  test('hands on as many as are asked for', () => {
+    const window = opened();
+    window.close(rows, keyOf);
+    window.touch('2', true);
+    expect(window.take(2)).toEqual([0, 2]);
+    expect(window.take(2)).toEqual([3]);
+    expect(window.take(2)).toEqual([]);
   });
 
   test('is not touched by what comes before its low mark', () => {
@@ -55,7 +69,7 @@ describe('a chunk between its marks', () => {
   test('drops what is touched behind the high mark, as long as it was not handed on', () => {
     const window = opened();
     window.close(rows, keyOf);
-    expect(window.take()).toEqual(rows[0]);
+    expect(next(window)).toEqual(rows[0]);
     window.touch('1', false);
     window.touch('2', true);
     window.touch('4', false);
@@ -69,7 +83,7 @@ describe('a chunk between its marks', () => {
     const window = opened();
     window.close(rows, keyOf);
     window.touch('2', true);
-    expect(window.take()).toEqual(rows[0]);
+    expect(next(window)).toEqual(rows[0]);
     window.touch('3', true);
     expect(rest(window)).toEqual([rows[3]]);
   });
@@ -88,7 +102,7 @@ describe('a chunk between its marks', () => {
     expect(rest(early)).toEqual([]);
     const late = opened();
     late.close(rows, keyOf);
-    expect(late.take()).toEqual(rows[0]);
+    expect(next(late)).toEqual(rows[0]);
     late.spoil('truncated');
     late.touch('3', false);
     expect(rest(late)).toEqual([]);

@@ -2,6 +2,7 @@ import type pg from 'pg';
 import type { Relation, TransactionHeader } from '../../core/change.ts';
 import { abortReason, sleep } from '../../flow/supervise.ts';
 import { type Chunk, type ChunkLimits, type ChunkTable, readChunk, readKeys } from '../../postgres/chunk.ts';
+import type { SpareRows } from '../../postgres/wire-rows.ts';
 import type { Shape } from '../table-shape.ts';
 import type { Marks } from '../marks.ts';
 import { keyIndexes, rowKey, type TableWatch } from './watch.ts';
@@ -19,6 +20,7 @@ export interface ChunkSource {
   /** Form of the table as the catalog has it now. */
   readonly shape: () => Promise<Shape>;
   readonly where: string | undefined;
+  readonly spare: SpareRows;
   readonly signal: AbortSignal;
   /** A chunk had to be read again. */
   readonly onRepeat: (reason: string) => void;
@@ -76,6 +78,7 @@ export async function nextChunk(source: ChunkSource, place: ChunkPlace, request:
     shape = now;
     if (window.spoiled === undefined) return attempt;
     source.watch.forget(window);
+    source.spare.give(attempt.chunk.rows);
     source.onRepeat(window.spoiled);
     // What it waits for may last: a commit that a standby does not answer, DDL in several steps.
     await sleep(REPEAT_MS, source.signal);
@@ -83,7 +86,7 @@ export async function nextChunk(source: ChunkSource, place: ChunkPlace, request:
 }
 
 async function readBetweenMarks(
-  { pool, marks, watch, key, where, signal }: ChunkSource,
+  { pool, marks, watch, key, where, spare, signal }: ChunkSource,
   place: ChunkPlace,
   { request, shape }: { request: ChunkRequest; shape: Shape },
 ): Promise<ReadyChunk> {
@@ -97,7 +100,7 @@ async function readBetweenMarks(
     const chunk = await withReader(pool, (client) =>
       'keys' in request
         ? readKeys(client, table, request.keys, where)
-        : readChunk(client, table, { after: request.after, limits: request.limits, where }),
+        : readChunk(client, table, { after: request.after, limits: request.limits, where, spare }),
     );
     const low = await lowMark.seen;
     const indexes = keyIndexes(

@@ -1,8 +1,9 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Dispatcher } from '../../bus/dispatcher.ts';
-import type { RowChange, Tuple } from '../../core/change.ts';
+import type { RowChange } from '../../core/change.ts';
 import { type BanyanError, toBanyanError } from '../../core/errors.ts';
 import { type ForwardDelivery, forwardDelivery, groupsOf, type Source } from '../delivery.ts';
+import type { Mapper } from '../../mapping/mapper.ts';
 import type { Parking } from '../parking.ts';
 import type { RouteCounters } from '../routes.ts';
 import { ChunkAccount } from './account.ts';
@@ -29,11 +30,12 @@ export async function feed(ready: ReadyChunk, options: FeedOptions): Promise<num
   const { window } = ready;
   const account = new ChunkAccount();
   let ordinal = 0;
-  for (let row = window.take(); row !== undefined; row = window.take()) {
-    deliver(readOf(row, { ready, ordinal, run: options.run }), { ready, account, options });
-    counters.read += 1;
-    ordinal += 1;
-    if (ordinal % ROWS_PER_TURN !== 0) continue;
+  for (let places = window.take(ROWS_PER_TURN); places.length > 0; places = window.take(ROWS_PER_TURN)) {
+    for (const mapper of ready.shape.mappers) {
+      if (mapper.takesReads) deliver(places, { ready, mapper, account, ordinal, options });
+    }
+    counters.read += places.length;
+    ordinal += places.length;
     await turn();
     if (!dispatcher.isQuiet) await dispatcher.quiet(signal);
     signal.throwIfAborted();
@@ -42,33 +44,84 @@ export async function feed(ready: ReadyChunk, options: FeedOptions): Promise<num
   return ordinal;
 }
 
-function readOf(row: Tuple, place: { ready: ReadyChunk; ordinal: number; run: number }): RowChange {
-  return {
-    operation: 'read',
-    transaction: place.ready.low,
-    ordinal: place.ordinal,
-    relation: place.ready.shape.relation,
-    new: row,
-    old: undefined,
-    oldKind: undefined,
-    run: place.run,
-  };
+interface Target {
+  readonly ready: ReadyChunk;
+  readonly mapper: Mapper;
+  readonly account: ChunkAccount;
+  /** Of the first row. */
+  readonly ordinal: number;
+  readonly options: FeedOptions;
 }
 
-function deliver(change: RowChange, to: { ready: ReadyChunk; account: ChunkAccount; options: FeedOptions }): void {
-  const { ready, account, options } = to;
-  const { dispatcher, table, counters } = options;
-  for (const mapper of ready.shape.mappers) {
-    if (!mapper.takesReads) continue;
-    const source: Source = { change, mapper, transaction: undefined, chunk: account, counters };
-    try {
-      for (const event of mapper.map(change)) {
-        account.open();
-        dispatcher.submit(forwardDelivery(event, { source, table, exclusive: false }));
-      }
-    } catch (error) {
-      park(source, { error: toBanyanError(error, `mapping a row of ${table}`), options });
+function deliver(places: readonly number[], to: Target): void {
+  const { ready, mapper, account, ordinal, options } = to;
+  const { table, run, dispatcher } = options;
+  const events = mapper.reads?.write(ready.chunk.rows, { places, ordinal, mark: ready.low, run });
+  for (let number = 0; number < places.length; number += 1) {
+    const source = new ReadSource(to, places[number] as number, ordinal + number);
+    const event = events?.[number];
+    if (event === undefined) {
+      deliverMapped(source, to);
+      continue;
     }
+    account.open();
+    dispatcher.submit(forwardDelivery(event, { source, table, exclusive: false }));
+  }
+}
+
+function deliverMapped(source: ReadSource, { mapper, account, options }: Target): void {
+  const { dispatcher, table } = options;
+  try {
+    for (const event of mapper.map(source.change)) {
+      account.open();
+      dispatcher.submit(forwardDelivery(event, { source, table, exclusive: false }));
+    }
+  } catch (error) {
+    park(source, { error: toBanyanError(error, `mapping a row of ${table}`), options });
+  }
+}
+
+/** A row of a chunk. Its change is made when it is asked for: most rows are sent without. */
+class ReadSource implements Source {
+  readonly #to: Target;
+  readonly #place: number;
+  readonly #ordinal: number;
+
+  constructor(to: Target, place: number, ordinal: number) {
+    this.#to = to;
+    this.#place = place;
+    this.#ordinal = ordinal;
+  }
+
+  get change(): RowChange {
+    const { ready, options } = this.#to;
+    return {
+      operation: 'read',
+      transaction: ready.low,
+      ordinal: this.#ordinal,
+      relation: ready.shape.relation,
+      new: ready.chunk.rows.at(this.#place),
+      old: undefined,
+      oldKind: undefined,
+      run: options.run,
+    };
+  }
+
+  get mapper(): Mapper {
+    return this.#to.mapper;
+  }
+
+  /** Reads are in no transaction of the stream. */
+  get transaction(): undefined {
+    return undefined;
+  }
+
+  get chunk(): ChunkAccount {
+    return this.#to.account;
+  }
+
+  get counters(): RouteCounters {
+    return this.#to.options.counters;
   }
 }
 

@@ -7,6 +7,7 @@ import { backfillEvent, type BackfillNote } from '../../mapping/backfill-event.t
 import { type Leaf, leafName, leavesOf } from '../../postgres/backfill-facts.ts';
 import { qualifiedName } from '../../postgres/identifier.ts';
 import { loadTables } from '../../postgres/catalog.ts';
+import { SpareRows } from '../../postgres/wire-rows.ts';
 import { describeWriter, remaining, writersOf } from '../../postgres/writers.ts';
 import type { CatalogColumn, CatalogTable } from '../../postgres/table.ts';
 import type { BackfillRun } from '../../state/backfills.ts';
@@ -108,6 +109,7 @@ function sending(
       watch,
       key: keyOf(table),
       where: run.where,
+      spare: new SpareRows(),
       shape: () => shapeNow(table, session),
       onRepeat: (reason) => log.info({ table: run.table, run: run.id }, `reading a chunk again: ${reason}`),
       signal,

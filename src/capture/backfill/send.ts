@@ -17,6 +17,8 @@ export async function sendChunk(
   const { window, shape } = ready;
   try {
     const sent = await feed(ready, feeding);
+    // Every event of it is settled: nobody looks at its rows any more.
+    source.spare.give(ready.chunk.rows);
     if (window.spoiled !== undefined) {
       source.onRepeat(window.spoiled);
       return undefined;

@@ -9,9 +9,11 @@ import { sendChunk } from './send.ts';
 /** How long a chunk may take from its low mark to the last settled event; the next one gets as many rows as fit. */
 const CHUNK_SECONDS = 0.5;
 /** More rows at once go no faster, and keep more of them in memory. */
-const MAX_CHUNK: ChunkLimits = { rows: 10_000, bytes: 4_000_000 };
+const MAX_CHUNK: ChunkLimits = { rows: 40_000, bytes: 4_000_000 };
 const FIRST_CHUNK_ROWS = 500;
 const MIN_CHUNK_ROWS = 100;
+/** From one chunk to the next. */
+const MAX_GROWTH = 4;
 const LOOK_AGAIN_MS = 500;
 
 export interface TableBackfillOptions {
@@ -122,7 +124,10 @@ class PartReader {
   #adapt(rows: number, seconds: number): void {
     if (rows === 0 || seconds <= 0) return;
     const wanted = Math.round((rows / seconds) * CHUNK_SECONDS);
-    // At most twice as many at once: the next rows may be wider.
-    this.#rows = Math.max(MIN_CHUNK_ROWS, Math.min(MAX_CHUNK.rows, wanted, 2 * Math.max(rows, MIN_CHUNK_ROWS)));
+    // What is much more at once may also take much longer a row.
+    this.#rows = Math.max(
+      MIN_CHUNK_ROWS,
+      Math.min(MAX_CHUNK.rows, wanted, MAX_GROWTH * Math.max(rows, MIN_CHUNK_ROWS)),
+    );
   }
 }

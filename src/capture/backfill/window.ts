@@ -72,15 +72,16 @@ export class ChunkWindow {
     this.#touched.clear();
   }
 
-  /** The next row that may be handed on; undefined: none is left. The window knows no more of it. */
-  take(): Tuple | undefined {
-    while (this.#next < this.#rows.length) {
+  /** Numbers of the next rows, at most so many, that may be handed on; none: none is left. The window knows no more of them. */
+  take(atMost: number): readonly number[] {
+    const taken: number[] = [];
+    while (taken.length < atMost && this.#next < this.#rows.length) {
       const place = this.#next;
       this.#next += 1;
-      if (this.#dropped.size === 0 || !this.#dropped.delete(place)) return this.#rows.at(place);
+      if (this.#dropped.size === 0 || !this.#dropped.delete(place)) taken.push(place);
     }
-    this.#end();
-    return undefined;
+    if (taken.length === 0) this.#end();
+    return taken;
   }
 
   #drop(key: string, covered: boolean): void {

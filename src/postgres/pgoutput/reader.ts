@@ -1,6 +1,7 @@
 import type { Cell } from '../../core/change.ts';
 import { BanyanError } from '../../core/errors.ts';
 import type { Lsn } from '../../core/lsn.ts';
+import { int32At, SCANNED_BYTES, type SliceBuffer } from '../slice-buffer.ts';
 
 /** PostgreSQL counts time from 2000-01-01; this is that moment in microseconds since 1970-01-01. */
 const POSTGRES_EPOCH_MICROS = 946_684_800_000_000n;
@@ -10,18 +11,10 @@ const POSTGRES_EPOCH_MICROS = 946_684_800_000_000n;
  * than everything else here. Larger messages are read value by value, so that a small value never keeps a large one alive.
  */
 const WHOLE_TEXT_BYTES = 4_096;
-/** Longer values are left to the UTF-8 decoder, whose vector instructions then win over a loop. */
-const SCANNED_BYTES = 96;
 
 const KIND_NULL = 0x6e; // n
 const KIND_TEXT = 0x74; // t
 const KIND_UNCHANGED = 0x75; // u
-
-/** Buffer's own decoders without the argument handling of `toString`; Node.js has them on every Buffer, its types do not. */
-interface SliceBuffer extends Buffer {
-  latin1Slice(start: number, end: number): string;
-  utf8Slice(start: number, end: number): string;
-}
 
 /**
  * Reads one pgoutput message. Everything it returns is a copy: the driver uses the buffer again for the next chunk. A field
@@ -171,13 +164,4 @@ export class PgoutputReader {
   #need(length: number): void {
     if (this.#offset + length > this.#size) throw this.malformed(`${length} more bytes were expected`);
   }
-}
-
-function int32At(bytes: Buffer, offset: number): number {
-  return (
-    ((bytes[offset] as number) << 24) |
-    ((bytes[offset + 1] as number) << 16) |
-    ((bytes[offset + 2] as number) << 8) |
-    (bytes[offset + 3] as number)
-  );
 }

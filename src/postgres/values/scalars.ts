@@ -56,32 +56,32 @@ export function scalarWriter(oid: number, numbers: NumbersOption): JsonWriter {
   }
 }
 
-function asItIs(text: string): string {
+export function asItIs(text: string): string {
   return text;
 }
 
-function plain(text: string): string {
+export function plain(text: string): string {
   return `"${text}"`;
 }
 
-function boolean(text: string): string {
+export function boolean(text: string): string {
   return text === 't' ? 'true' : 'false';
 }
 
 /** JSON has no NaN and no infinities; those are the only texts that do not end with a digit. */
-function finiteNumber(text: string): string {
+export function finiteNumber(text: string): string {
   const last = text.charCodeAt(text.length - 1);
   return last >= 0x30 && last <= 0x39 ? text : `"${text}"`;
 }
 
 /** `2026-03-01 12:00:00 BC` becomes `2026-03-01T12:00:00 BC`; `infinity` has no space and stays. */
-function timestamp(text: string): string {
+export function timestamp(text: string): string {
   const space = text.indexOf(' ');
   return space < 0 ? `"${text}"` : `"${text.slice(0, space)}T${text.slice(space + 1)}"`;
 }
 
 /** As `timestamp`, and the offset gets its minutes: the server leaves them out where they are zero (`+00`), `to_jsonb` never. */
-function timestampWithZone(text: string): string {
+export function timestampWithZone(text: string): string {
   const space = text.indexOf(' ');
   if (space < 0) return `"${text}"`;
   const end = text.endsWith(' BC') ? text.length - 3 : text.length;
