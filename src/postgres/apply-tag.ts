@@ -1,5 +1,6 @@
-import { createHmac, createSecretKey, type Hmac, type KeyObject, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
 import type { GateCode, GateResult, Stage } from '../core/progress.ts';
+import { keyedHash } from './keyed-hash.ts';
 
 /**
  * What we write into the WAL ourselves, as transactional logical messages, so that capture knows it: reverse sync beside its rows, and who moves a table beside the
@@ -104,16 +105,7 @@ export function parseMessage(content: string, key: MessageKey): ApplyMessage | u
 }
 
 function mac(json: string, { secret, xid }: MessageKey): string {
-  return keyedHash(secret).update(`${xid}\n`).update(json).digest('base64url').slice(0, MAC_LENGTH);
-}
-
-const keys = new WeakMap<Uint8Array, KeyObject>();
-
-/** HMAC-SHA256 with a secret that is used over and over: Node.js takes seven times as long where it makes the key anew for each. */
-export function keyedHash(secret: Uint8Array): Hmac {
-  let key = keys.get(secret);
-  if (key === undefined) keys.set(secret, (key = createSecretKey(secret)));
-  return createHmac('sha256', key);
+  return keyedHash(secret).of(`${xid}\n${json}`).slice(0, MAC_LENGTH);
 }
 
 function ascii(json: string): string {

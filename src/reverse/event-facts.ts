@@ -1,5 +1,5 @@
 import { stageWinner } from '../core/stages.ts';
-import { keyedHash } from '../postgres/apply-tag.ts';
+import { keyedHash } from '../postgres/keyed-hash.ts';
 import type { AppliedVersion } from '../state/applied-versions.ts';
 import type { Decision, Facts } from './decide.ts';
 import type { Intent } from './intent.ts';
@@ -100,7 +100,7 @@ export class EventFacts {
     if (text === null) return '-';
     let known = this.#hashes.get(text);
     if (known === undefined) {
-      known = keyedHash(this.#options.secret).update(text).digest('base64url').slice(0, HASH_LENGTH);
+      known = keyedHash(this.#options.secret).of(text).slice(0, HASH_LENGTH);
       this.#hashes.set(text, known);
     }
     return known;
