@@ -57,10 +57,13 @@ async function run(job: WorkerRunJob): Promise<WorkerRun> {
   return result;
 }
 
-/** Every run keeps its state in a schema of its own, so that none knows of the others' slots. JSON is YAML. */
+/**
+ * Every run keeps its state in a schema of its own, so that none knows of the others' slots, and has a name of its own, so that what the others wrote into the
+ * WAL is not taken for forged. JSON is YAML.
+ */
 function configOf(job: WorkerRunJob): string {
   return JSON.stringify({
-    name: 'bench',
+    name: `bench-${job.slot}`,
     legacy: {
       url: job.url,
       slot: { name: job.slot, manage: false },
