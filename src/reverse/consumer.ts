@@ -123,6 +123,8 @@ export class Consumer {
         if (signal.aborted) return;
         const error = toBanyanError(thrown, 'receiving from the queue');
         this.#isBusy = false;
+        // The room that it had is free: the first one may be waiting for it.
+        this.#changed.changed();
         this.#receiving.met(error, failures);
         await sleep(waitAfter(error, failures), signal).catch(() => undefined);
         failures += 1;

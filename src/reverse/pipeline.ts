@@ -240,7 +240,8 @@ export class ReversePipeline {
     const { reaction, code } = error;
     const passes = reaction === 'retry' || reaction === 'wait';
     const [only] = jobs;
-    if (!passes && only !== undefined && jobs.length === 1) {
+    // What fails because all ends is no event's fault.
+    if (!passes && only !== undefined && jobs.length === 1 && !this.#options.stop.aborted) {
       // Refused at the commit it is the event's own fault; what we do not understand may still pass.
       const isItsFault = reaction === 'park' || reaction === 'hold';
       if (isItsFault || only.attempts >= PATIENCE) {
@@ -283,6 +284,8 @@ export class ReversePipeline {
   }
 
   #done(job: EventJob): void {
+    // Whatever held up this one is over, however it ended.
+    if (job.attempts > 0) this.#troubles.get(tableOf(job.intent.target.table))?.over();
     this.#work.settle(job);
     job.onDone();
   }
