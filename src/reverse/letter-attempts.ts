@@ -53,6 +53,7 @@ export class LetterAttempts {
       return { status: 'without-event' };
     }
     if (letter.entry === -1) return this.#tryMessage(letter, intents);
+    parking.retries(intent);
     const { byOperator, by } = options;
     const onEnded = (client: pg.ClientBase): Promise<void> => this.#endIn(client, letter, { intent, by });
     const outcome = await this.#apply(intent, { byOperator, onEnded });

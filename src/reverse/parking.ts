@@ -34,6 +34,8 @@ export class ReverseParking {
   readonly #held = new Set<string>();
   /** Intents that the transaction on its way has parked, if it commits. */
   readonly #parkedIn = new WeakSet<Intent>();
+  /** Intents of letters that are tried again. */
+  readonly #retries = new WeakSet<Intent>();
   /** Answers of the database that are on their way, and whether more has happened to the group since it was asked. */
   readonly #looks = new Set<{ readonly group: string; isOutdated: boolean }>();
   #arrivals = 0;
@@ -77,8 +79,15 @@ export class ReverseParking {
 
   /** Sets the event aside in the transaction that tried it. Nothing is marked before `parked` is told that it has committed. */
   async parkIn(client: pg.ClientBase, intent: Intent, error: BanyanError): Promise<void> {
-    if (await this.store.parkIn(client, this.#letter(intent, { error, behind: false }))) this.#parkedIn.add(intent);
+    const letter = this.#letter(intent, { error, behind: false });
+    const isParked = await this.store.parkIn(client, letter, { isRetry: this.#retries.has(intent) });
+    if (isParked) this.#parkedIn.add(intent);
     else this.#parkedIn.delete(intent);
+  }
+
+  /** It is a letter's, and did not come again: a letter that a person discards meanwhile stays discarded. */
+  retries(intent: Intent): void {
+    this.#retries.add(intent);
   }
 
   /** Whether a transaction set it aside of which nobody knows if it has committed. */
@@ -86,16 +95,16 @@ export class ReverseParking {
     return this.#parkedIn.has(intent);
   }
 
-  /** The transaction of `parkIn` has committed. settled: the letter was redriven or discarded before, so that nothing waits. */
+  /** The transaction of `parkIn` has committed. settled: its letter was tried again, and discarded meanwhile. */
   parked(intent: Intent, error: BanyanError): 'settled' | 'waiting' | 'dead' | 'held' {
     if (!this.#parkedIn.delete(intent)) return 'settled';
     return this.#markParked(intent, error);
   }
 
   /** Sets an event aside for which there is no transaction. Durable when it resolves. What waits for a person to grant something holds its table. */
-  async parkAlone(intent: Intent, error: BanyanError): Promise<'settled' | 'waiting' | 'dead' | 'held'> {
-    const letter = this.#letter(intent, { error, behind: false });
-    return (await this.store.park([letter])) > 0 ? this.#markParked(intent, error) : 'settled';
+  async parkAlone(intent: Intent, error: BanyanError): Promise<'waiting' | 'dead' | 'held'> {
+    await this.store.park([this.#letter(intent, { error, behind: false })]);
+    return this.#markParked(intent, error);
   }
 
   /** A letter can not be applied again, for a reason that came up when there was no transaction any more. */

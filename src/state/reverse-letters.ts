@@ -9,18 +9,20 @@ import {
   reverseLetterColumns as COLUMNS,
   type ReverseLetterRow as Row,
 } from './reverse-letter-row.ts';
+import { letterParameters, PARK, PARK_ONE, storable } from './reverse-letter-parking.ts';
 import { queryState, queryStateIn, type StateScope } from './scope.ts';
 
 export type { ExpiredLetter, NewReverseLetter, ReverseLetter };
 
 export interface ReverseLetterStore {
   /**
-   * Sets one aside in the caller's transaction. One that is there already gets the new reason, and keeps its deadline; what was redriven or discarded stays so.
-   * Returns whether it is parked now.
+   * Sets one aside in the caller's transaction. One that is parked already gets the new reason, and keeps its deadline. One that was redriven or discarded is opened
+   * again, as new: its event has come once more, and is not done; but not by a retry of the letter itself, which a person may just have discarded. Returns whether it
+   * is parked now.
    */
-  parkIn(client: pg.ClientBase, letter: NewReverseLetter): Promise<boolean>;
-  /** Sets letters aside in one statement; what is there already stays as it was. Returns how many of them are parked now. */
-  park(letters: readonly NewReverseLetter[]): Promise<number>;
+  parkIn(client: pg.ClientBase, letter: NewReverseLetter, options?: { readonly isRetry?: boolean }): Promise<boolean>;
+  /** Sets letters aside in one statement. What is parked already stays as it was; what was redriven or discarded is opened again, as new. */
+  park(letters: readonly NewReverseLetter[]): Promise<void>;
   /** Groups with letters that wait for a person, and groups with letters that wait for something to come. */
   groups(): Promise<{ readonly dead: string[]; readonly waiting: string[] }>;
   /** The same of one group. */
@@ -74,17 +76,13 @@ const FILTER = `($2::bigint[] is null or id = any($2)) and ($3::text is null or 
 export function reverseLetterStore(scope: StateScope): ReverseLetterStore {
   const { connector } = scope;
   return {
-    async parkIn(client, letter) {
-      const rows = await queryStateIn(client, scope, {
-        sql: PARK_ONE,
-        values: [connector, ...columns(scope, [letter])],
-      });
-      return rows.length > 0;
+    async parkIn(client, letter, { isRetry = false } = {}) {
+      const values = [connector, ...letterParameters(scope, [letter]), isRetry];
+      return (await queryStateIn(client, scope, { sql: PARK_ONE, values })).length > 0;
     },
 
     async park(letters) {
-      if (letters.length === 0) return 0;
-      return (await queryState(scope, PARK, [connector, ...columns(scope, letters)])).length;
+      if (letters.length > 0) await queryState(scope, PARK, [connector, ...letterParameters(scope, letters)]);
     },
 
     async groups() {
@@ -233,30 +231,6 @@ export function reverseLetterStore(scope: StateScope): ReverseLetterStore {
   };
 }
 
-const INSERT = `
-  insert into {dead_letter} as known (
-    connector, direction, event_id, entry, group_key, table_name, sequence,
-    kind, code, message, behind, waits_until, event)
-  select $1, 'reverse', event_id, entry, group_key, table_name, sequence, kind, code, message, behind,
-    now() + wait_ms * interval '1 millisecond', event
-  from unnest($2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-    $10::boolean[], $11::float8[], $12::text[])
-    as letter(event_id, entry, group_key, table_name, sequence, kind, code, message, behind, wait_ms, event)
-  on conflict (connector, direction, event_id, entry) do update set`;
-
-/** What a held table's redrive could not apply holds its own lane from then on. A waiting letter that fails for another reason than something missing waits for a person; one that waits for a person goes on doing so, and one that waited behind another begins to wait. */
-const PARK_ONE = `${INSERT}
-    kind = excluded.kind, code = excluded.code, message = excluded.message, behind = false,
-    group_key = case when starts_with(known.group_key, 'table:') then excluded.group_key else known.group_key end,
-    waits_until = case
-      when excluded.waits_until is null then null
-      when known.behind or starts_with(known.group_key, 'table:') then excluded.waits_until
-      else known.waits_until end
-  where known.status = 'parked' returning id`;
-
-/** The update changes nothing: it is there so that the row is returned. */
-const PARK = `${INSERT} entry = known.entry where known.status = 'parked' returning id`;
-
 const REDRIVEN = `
   update {dead_letter} set status = 'redriven', settled_at = now() where ${PARKED} and id = any($2)`;
 
@@ -281,27 +255,3 @@ const NEXT = `
   select ${COLUMNS}, event from {dead_letter}
   where id in (select id from placed where bytes_before < $5)
   order by sequence, id`;
-
-/** Arrays by column, in the order of INSERT. */
-function columns(scope: StateScope, letters: readonly NewReverseLetter[]): unknown[] {
-  const column = <Value>(value: (letter: NewReverseLetter) => Value | undefined) =>
-    letters.map((letter) => value(letter) ?? null);
-  return [
-    column((letter) => scope.storableJson(storable(letter.eventId))),
-    column((letter) => letter.entry),
-    column((letter) => letter.group),
-    column((letter) => letter.table),
-    column((letter) => letter.sequence),
-    column((letter) => letter.kind),
-    column((letter) => letter.code),
-    column((letter) => scope.storableText(letter.message)),
-    column((letter) => letter.behind),
-    column((letter) => letter.waitForMs),
-    column((letter) => scope.storableJson(storable(letter.event))),
-  ];
-}
-
-/** PostgreSQL's text holds anything but NUL, which is in no JSON; a body that is none may have it. */
-function storable(text: string): string {
-  return text.replaceAll('\0', '\uFFFD');
-}

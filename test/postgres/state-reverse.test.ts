@@ -274,6 +274,37 @@ describe('letters of a lane', () => {
     expect(await reverseLetters.lookAt('lacks:1')).toEqual({ dead: false, waiting: true });
     expect(await reverseLetters.lookAt('lacks:2')).toEqual({ dead: true, waiting: false });
   });
+
+  test('that were settled are opened again when their event comes again, and not by a try that was on its way', async () => {
+    const { reverseLetters } = state;
+    const ids: number[] = [];
+    for (const [index, settle] of (['redriven', 'discarded'] as const).entries()) {
+      const lane = `again:${index}`;
+      const settled = async (): Promise<void> => {
+        if (settle === 'redriven') await reverseLetters.markRedriven(ids.slice(-1));
+        else await reverseLetters.discard({ group: lane });
+      };
+      await reverseLetters.park([letter(lane, 1)]);
+      const [first] = await reverseLetters.next(lane, { rows: 1, bytes: 999 });
+      ids.push(first?.id ?? 0);
+      await settled();
+      const later = letter(lane, 1, { ...waits, sequence: '9', message: 'not there', event: '{"again":true}' });
+      const tried = await within((client) => reverseLetters.parkIn(client, later, { isRetry: true }));
+      expect([tried, await reverseLetters.get(first?.id ?? 0)]).toMatchObject([false, { status: settle }]);
+      expect(await within((client) => reverseLetters.parkIn(client, later))).toBe(true);
+      const { waitForMs: _waitForMs, ...asNew } = later;
+      const waitsUntil = expect.any(String) as string;
+      const open = { ...asNew, id: first?.id, status: 'parked', settledAt: undefined };
+      expect(await reverseLetters.next(lane, { rows: 9, bytes: 999 })).toMatchObject([{ ...open, waitsUntil }]);
+      await settled();
+      await reverseLetters.park([letter(lane, 1, behind), letter(lane, 2, behind)]);
+      expect(await reverseLetters.next(lane, { rows: 9, bytes: 999 })).toMatchObject([
+        { id: first?.id, behind: true, sequence: '1', event: '{}', waitsUntil: undefined, settledAt: undefined },
+        { behind: true },
+      ]);
+      await reverseLetters.discard({ group: lane });
+    }
+  });
 });
 
 test('a table is in the stage that it was moved to, else in the first one', async () => {
