@@ -16,8 +16,10 @@ export function primaryOf(stage: Stage): 'legacy' | 'new' | 'nobody' {
 }
 
 /** Events of the new system are applied in these; in the others they are skipped. */
+export const REVERSE_STAGES: readonly Stage[] = ['dual', 'new-primary'];
+
 export function reverseIsOn(stage: Stage): boolean {
-  return stage === 'dual' || stage === 'new-primary';
+  return REVERSE_STAGES.includes(stage);
 }
 
 /** Whose word counts where both sides have changed a row, while the policy follows the stage. */

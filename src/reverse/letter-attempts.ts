@@ -4,9 +4,10 @@ import { type BanyanError, toBanyanError } from '../core/errors.ts';
 import type { ConflictStore } from '../state/conflicts.ts';
 import type { ReverseLetter } from '../state/reverse-letters.ts';
 import type { ApplyOutcome, Intent } from './intent.ts';
-import { letterId, type ReverseParking, targetOf } from './parking.ts';
+import { letterId, type ReverseParking, tableOf, targetOf } from './parking.ts';
 import type { Apply } from './pipeline.ts';
 import { countOutcome, type ReverseProgress } from './progress.ts';
+import { refuseSkipped, StageOff } from './stage-off.ts';
 
 export interface LetterAttemptsOptions {
   readonly parking: ReverseParking;
@@ -23,10 +24,13 @@ export interface AttemptOptions {
   readonly by?: string | undefined;
 }
 
-/** done: applied, done before, or under letters of its own. without-event: no entry takes it any more. Else its letter says now what is wrong. */
+/**
+ * done: applied, done before, or under letters of its own. without-event: no entry takes it any more. skipped: the stage of its table takes none, and the letter is
+ * as it was. Else its letter says now what is wrong.
+ */
 export type Attempt =
   | { readonly status: 'done' | 'without-event' }
-  | { readonly status: 'unreadable' | 'failed'; readonly error: BanyanError };
+  | { readonly status: 'unreadable' | 'failed' | 'skipped'; readonly error: BanyanError };
 
 /** Applies single letters, while their lane or table belongs to the caller. */
 export class LetterAttempts {
@@ -55,13 +59,17 @@ export class LetterAttempts {
     if (letter.entry === -1) return this.#tryMessage(letter, intents);
     parking.retries(intent);
     const { byOperator, by } = options;
-    const onEnded = (client: pg.ClientBase): Promise<void> => this.#endIn(client, letter, { intent, by });
+    const onEnded = async (client: pg.ClientBase, outcome: ApplyOutcome): Promise<void> => {
+      refuseSkipped(outcome, letter.table);
+      await this.#endIn(client, letter, { intent, by });
+    };
     const outcome = await this.#apply(intent, { byOperator, onEnded });
     if (outcome.status !== 'failed') {
       this.#ended(letter, outcome);
       return { status: 'done' };
     }
     const { error, isParked } = outcome;
+    if (error instanceof StageOff) return { status: 'skipped', error };
     // Where `apply` has parked it again, that kept its deadline and told its new reason.
     if (isParked) parking.parked(intent, error);
     else await parking.stays(letter, error);
@@ -86,18 +94,39 @@ export class LetterAttempts {
   /** A whole message, of which no entry had been applied: what still can not be gets letters of its own, behind what its row has. */
   async #tryMessage(letter: ReverseLetter, intents: readonly Intent[]): Promise<Attempt> {
     const { parking } = this.#options;
+    let skipped: BanyanError | undefined;
     for (const intent of intents) {
       if (parking.isDead(intent.lane)) {
         await parking.parkBehind([intent]);
         continue;
       }
-      const outcome = await this.#apply(intent, { byOperator: false });
-      if (outcome.status !== 'failed') countOutcome(this.#options.progress, outcome);
-      else if (outcome.isParked) parking.parked(intent, outcome.error);
-      else await parking.parkAlone(intent, outcome.error);
+      const attempt = await this.#tryNew(intent, { byOperator: false });
+      if (attempt.status === 'skipped') skipped = attempt.error;
     }
+    // What was done is known when it is tried again.
+    if (skipped !== undefined) return { status: 'skipped', error: skipped };
     await parking.store.markRedriven([letter.id]);
     return { status: 'done' };
+  }
+
+  /** An event without a letter of its own: where it can not be applied it gets one. */
+  async #tryNew(
+    intent: Intent,
+    { byOperator }: AttemptOptions,
+  ): Promise<{ readonly status: 'done' } | { readonly status: 'failed' | 'skipped'; readonly error: BanyanError }> {
+    const { parking, progress } = this.#options;
+    const onEnded = async (_: pg.ClientBase, outcome: ApplyOutcome): Promise<void> =>
+      refuseSkipped(outcome, tableOf(intent.target.table));
+    const outcome = await this.#apply(intent, { byOperator, onEnded });
+    if (outcome.status !== 'failed') {
+      countOutcome(progress, outcome);
+      return { status: 'done' };
+    }
+    const { error, isParked } = outcome;
+    if (error instanceof StageOff) return { status: 'skipped', error };
+    if (isParked) parking.parked(intent, error);
+    else await parking.parkAlone(intent, error);
+    return { status: 'failed', error };
   }
 
   /** isParked: in the transaction of the attempt. */
@@ -115,7 +144,8 @@ export class LetterAttempts {
     } catch (thrown) {
       const error = toBanyanError(thrown, 'applying a letter');
       // Refused at the commit, as deferred constraints do.
-      if (error.reaction === 'park' || error.reaction === 'hold') return { status: 'failed', error, isParked: false };
+      const isItsFault = error.reaction === 'park' || error.reaction === 'hold';
+      if (isItsFault || error instanceof StageOff) return { status: 'failed', error, isParked: false };
       throw error;
     }
     if (outcome === undefined) throw new TypeError('an event came back without an outcome');

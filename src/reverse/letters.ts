@@ -1,4 +1,5 @@
 import { BanyanError, toBanyanError } from '../core/errors.ts';
+import { REVERSE_STAGES } from '../core/stages.ts';
 import { heldGroup } from '../state/dead-letters.ts';
 import type { ReverseLetter } from '../state/reverse-letters.ts';
 import type { Intent } from './intent.ts';
@@ -109,7 +110,7 @@ export class ReverseLetters {
   /** To be called now and then, since a worker may have ended between what stood before such letters and them. */
   async retryBehind(): Promise<void> {
     const { parking, pipeline, log } = this.#options;
-    const lanes = await parking.store.lanesBehind(LANES_PER_ROUND);
+    const lanes = await parking.store.lanesBehind(LANES_PER_ROUND, REVERSE_STAGES);
     const next = async (): Promise<void> => {
       for (let lane = lanes.shift(); lane !== undefined; lane = lanes.shift()) {
         const ofLane = lane;
@@ -126,7 +127,7 @@ export class ReverseLetters {
 
   /**
    * While the lane belongs to the caller: tries the first letters of it for as long as they only wait behind others. Returns the one that holds up the rest for a
-   * reason of its own, or that is to be the last.
+   * reason of its own, or that is to be the last. Throws where the stage of the table takes no events.
    */
   async tryBehind(lane: string, { last }: { readonly last?: number } = {}): Promise<ReverseLetter | undefined> {
     const { parking } = this.#options;
@@ -137,7 +138,10 @@ export class ReverseLetters {
         return first;
       }
       // Where it fails, it is not behind any more, or waits.
-      await this.#attempts.try(first, { byOperator: false });
+      const attempt = await this.#attempts.try(first, { byOperator: false });
+      if (attempt.status !== 'skipped') continue;
+      await parking.reconcile(lane);
+      throw attempt.error;
     }
   }
 
@@ -204,7 +208,7 @@ export class ReverseLetters {
     const attempt = await this.#attempt(letter, { byOperator: false });
     if ('error' in attempt) {
       const { error, status } = attempt;
-      if (error.reaction === 'hold' || status === 'refused') return error;
+      if (error.reaction === 'hold' || status === 'refused' || status === 'skipped') return error;
       // Its own fault, not the table's: it holds its row, or, where nobody knows which that is, nothing.
       if (status === 'unreadable') await parking.store.move(letter.id, undefined);
       report.parked += 1;

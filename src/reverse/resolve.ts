@@ -7,6 +7,7 @@ import type { ApplyOutcome, Intent } from './intent.ts';
 import type { ReverseLetters } from './letters.ts';
 import { type ReverseParking, targetOf } from './parking.ts';
 import type { Apply, ReversePipeline } from './pipeline.ts';
+import { refuseSkipped } from './stage-off.ts';
 
 export interface Resolution {
   readonly conflict: number;
@@ -62,11 +63,9 @@ async function decide(
   if (intent === undefined) throw new BanyanError('usage', 'no entry of reverse.apply takes the event any more');
   const { id: appliedTo } = intent.target;
   const decided: Intent = { ...intent, decided: keep === 'proposed' ? 'event' : 'current' };
-  const onEnded = async (client: pg.ClientBase, { status }: ApplyOutcome): Promise<void> => {
-    if (status === 'skipped')
-      throw new BanyanError('usage', 'the stage of the table takes no events of the new system', {
-        remedy: `ask again in another stage: \`banyan status\` shows that of ${letter.table}`,
-      });
+  const onEnded = async (client: pg.ClientBase, outcome: ApplyOutcome): Promise<void> => {
+    refuseSkipped(outcome, letter.table);
+    const { status } = outcome;
     // What was done before, or what a trigger let fall, is not as the person decided.
     const isAsDecided = status === 'applied' || status === 'stale';
     const side = isAsDecided ? SIDE[keep] : undefined;

@@ -25,6 +25,8 @@ const RETRIES = 4;
 const PATIENCE_MS = 2_000;
 /** A lane whose letters could not even be tried, because of a lock or a right, is left alone for longer and longer. */
 const RETRY = { baseMs: 1_000, maxMs: 30_000 };
+/** A table whose stage takes no events is left alone for so long: a person moves it, and one try tells for all of its lanes. */
+const STAGE_OFF_MS = 5_000;
 
 /** Tries again by itself what waits for something to come, until its time is over. */
 export class WaitingLetters {
@@ -38,6 +40,8 @@ export class WaitingLetters {
   #roundBegins = 0;
   /** Lanes that could not be tried: how often in a row, and when they are tried again. */
   readonly #refused = new Map<string, { readonly failures: number; readonly againMs: number }>();
+  /** Tables whose stage took no events, and when they are tried again. */
+  readonly #off = new Map<string, number>();
 
   constructor(options: WaitingLettersOptions) {
     this.#options = options;
@@ -64,11 +68,17 @@ export class WaitingLetters {
         !this.#retrying.has(lane) &&
         // It would wait for that event; when that one passes, the letters are tried.
         !pipeline.isFailing(lane) &&
+        !this.#isOff(lane) &&
         (this.#refused.get(lane)?.againMs ?? 0) <= now,
     );
     const begin = this.#roundBegins >= lanes.length ? 0 : this.#roundBegins;
     this.#roundBegins = begin + LANES_PER_ROUND;
     return lanes.slice(begin, begin + LANES_PER_ROUND);
+  }
+
+  #isOff(lane: string): boolean {
+    // A lane's name begins with its table's; keys are percent-encoded.
+    return (this.#off.get(lane.slice(0, lane.lastIndexOf(':'))) ?? 0) > performance.now();
   }
 
   #tryDue(): void {
@@ -86,14 +96,17 @@ export class WaitingLetters {
   /** Tries what of the lane waits for something to come. Never rejects. */
   async retryWaiting(lane: string): Promise<void> {
     const { parking, pipeline, log } = this.#options;
-    if (this.#retrying.has(lane) || parking.isDead(lane)) return;
+    if (this.#retrying.has(lane) || parking.isDead(lane) || this.#isOff(lane)) return;
     this.#retrying.add(lane);
     try {
       await pipeline.alone({ lane }, async () => {
         for (const letter of await parking.store.next(lane, { ...PAGE, only: 'waiting' })) {
           // Not before something that waits for a person.
           if (parking.isDead(lane)) return;
-          await this.#attempts.try(letter, { byOperator: false });
+          const attempt = await this.#attempts.try(letter, { byOperator: false });
+          if (attempt.status !== 'skipped') continue;
+          this.#off.set(letter.table, performance.now() + STAGE_OFF_MS);
+          break;
         }
         await parking.reconcile(lane);
       });

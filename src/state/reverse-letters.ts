@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import type { ErrorKind } from '../core/errors.ts';
+import type { Stage } from '../core/progress.ts';
 import { type DeadLetterFilter, type DeadLetterListing, filterValues } from './dead-letters.ts';
 import {
   type ExpiredLetter,
@@ -50,8 +51,8 @@ export interface ReverseLetterStore {
   ): Promise<void>;
   /** It stands in this group from now on, or in none. */
   move(id: number, group: string | undefined): Promise<void>;
-  /** Lanes whose first letter of those that hold something up waits for nothing: what stood before it is settled. */
-  lanesBehind(limit: number): Promise<string[]>;
+  /** Lanes of tables in one of these stages whose first letter of those that hold something up waits for nothing: what stood before it is settled. */
+  lanesBehind(limit: number, stages: readonly Stage[]): Promise<string[]>;
   /** They were applied. */
   markRedriven(ids: readonly number[]): Promise<void>;
   /** The same in the transaction that applies it. */
@@ -161,8 +162,8 @@ export function reverseLetterStore(scope: StateScope): ReverseLetterStore {
       ]);
     },
 
-    async lanesBehind(limit) {
-      const rows = await queryState<{ lane: string }>(scope, LANES_BEHIND, [connector, limit]);
+    async lanesBehind(limit, stages) {
+      const rows = await queryState<{ lane: string }>(scope, LANES_BEHIND, [connector, limit, stages]);
       return rows.map(({ lane }) => lane);
     },
 
@@ -236,10 +237,13 @@ const REDRIVEN = `
 
 const LANES_BEHIND = `
   select group_key as lane from (
-    select distinct on (group_key) group_key, behind from {dead_letter}
+    select distinct on (group_key) group_key, table_name, behind from {dead_letter}
     where ${PARKED} and waits_until is null and not starts_with(group_key, 'table:')
     order by group_key, sequence, id
-  ) as first where behind order by lane limit $2`;
+  ) as first where behind and exists (
+    select from {table_stage} as moved
+    where moved.connector = $1 and moved.table_name = first.table_name and moved.stage = any($3)
+  ) order by lane limit $2`;
 
 /** The length of a text is known without reading it, so only what is returned is read. */
 const NEXT = `

@@ -243,6 +243,7 @@ describe('letters of a lane', () => {
 
   test('wait behind nothing where no letter before them waits for a person', async () => {
     const { reverseLetters } = state;
+    await state.stages.set('public.orders', 'shadow', 'a person');
     await reverseLetters.park([
       letter('held:1', 1),
       letter('held:1', 2, behind),
@@ -253,9 +254,11 @@ describe('letters of a lane', () => {
       letter('table:public.orders', 1, behind),
       letter('done:1', 1),
     ]);
-    expect(await reverseLetters.lanesBehind(10)).toEqual(['free:1', 'free:2']);
-    expect(await reverseLetters.lanesBehind(1)).toEqual(['free:1']);
-    expect(await other.reverseLetters.lanesBehind(10)).toEqual([]);
+    expect(await reverseLetters.lanesBehind(10, ['shadow'])).toEqual(['free:1', 'free:2']);
+    expect(await reverseLetters.lanesBehind(1, ['shadow'])).toEqual(['free:1']);
+    expect(await reverseLetters.lanesBehind(10, ['dual'])).toEqual([]);
+    expect(await other.reverseLetters.lanesBehind(10, ['shadow'])).toEqual([]);
+    await pool.query('delete from banyan.table_stage');
     const found = async (only?: 'waiting' | 'holding') =>
       (await reverseLetters.next('free:2', { rows: 9, bytes: 999, ...(only === undefined ? {} : { only }) })).map(
         (each) => each.sequence,
