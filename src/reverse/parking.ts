@@ -13,6 +13,8 @@ const HELD = /^table:(.*)$/s;
 /** Of an id that comes from outside: enough to find it, too little to fill the log. */
 const LOGGED_ID_LENGTH = 200;
 
+type StayingLetter = Pick<ReverseLetter, 'id' | 'group' | 'table' | 'behind' | 'waitsUntil'>;
+
 export interface ParkingOptions {
   readonly store: ReverseLetterStore;
   /** `reverse.waitFor` */
@@ -108,9 +110,14 @@ export class ReverseParking {
   }
 
   /** A letter can not be applied again, for a reason that came up when there was no transaction any more. */
-  async stays(letter: Pick<ReverseLetter, 'id'>, error: BanyanError): Promise<void> {
-    const { kind, code, message } = error;
-    await this.store.setReason(letter.id, { kind, code, message, mayWait: WAITING.has(kind) });
+  async stays(letter: StayingLetter, error: BanyanError): Promise<void> {
+    const { id, group, table, behind, waitsUntil } = letter;
+    const { kind, code, message, remedy } = error;
+    // What nobody has to decide of waits with its table, and is tried when that is mended. A dead letter holds its lane on.
+    const isHeld = error.reaction === 'hold' && group !== undefined && (behind || waitsUntil !== undefined);
+    const mayWait = WAITING.has(kind);
+    await this.store.setReason(id, { kind, code, message, mayWait, ...(isHeld ? { group: heldGroup(table) } : {}) });
+    if (isHeld) this.#hold(table, { letter: id, kind, code, remedy, why: message });
   }
 
   /** Stores events behind what stands aside before them. Durable when it resolves. */

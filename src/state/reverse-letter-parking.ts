@@ -22,7 +22,7 @@ const reopened = (columns: readonly string[]): string =>
   ].join(', ');
 
 /**
- * What a held table's redrive could not apply holds its own lane from then on. A waiting letter that fails
+ * What a held table's redrive could not apply holds its own lane from then on; what turns out to have to wait for its table waits with it. A waiting letter that fails
  * for another reason than something missing waits for a person; one that waits for a person goes on doing so, and one that waited behind another begins to wait.
  * `$13`: it is tried again, and did not come again: then it is not reopened.
  */
@@ -30,7 +30,8 @@ export const PARK_ONE = `${INSERT}
     ${reopened(['table_name', 'sequence', 'event', 'parked_at'])},
     kind = excluded.kind, code = excluded.code, message = excluded.message, behind = false,
     group_key = case
-      when known.status <> 'parked' or starts_with(known.group_key, 'table:') then excluded.group_key
+      when known.status <> 'parked' or starts_with(known.group_key, 'table:') or starts_with(excluded.group_key, 'table:')
+        then excluded.group_key
       else known.group_key end,
     waits_until = case
       when excluded.waits_until is null then null

@@ -39,7 +39,7 @@ export interface ReverseLetterStore {
   ): Promise<ReverseLetter[]>;
   /** Ends the waiting of up to `limit` letters whose deadline has passed: from now on they wait for a person. */
   expire(limit: number): Promise<ExpiredLetter[]>;
-  /** Why it still can not be applied. mayWait: if it waits for something to come, it goes on waiting. */
+  /** Why it still can not be applied. mayWait: if it waits for something to come, it goes on waiting. group: where it stands from now on; absent: where it stood. */
   setReason(
     id: number,
     reason: {
@@ -47,6 +47,7 @@ export interface ReverseLetterStore {
       readonly code: string | undefined;
       readonly message: string;
       readonly mayWait: boolean;
+      readonly group?: string;
     },
   ): Promise<void>;
   /** It stands in this group from now on, or in none. */
@@ -144,13 +145,13 @@ export function reverseLetterStore(scope: StateScope): ReverseLetterStore {
       return rows.map(letterOf);
     },
 
-    async setReason(id, { kind, code, message, mayWait }) {
+    async setReason(id, { kind, code, message, mayWait, group }) {
       await queryState(
         scope,
         `update {dead_letter} set kind = $3, code = $4, message = $5, behind = false,
-           waits_until = case when $6 then waits_until end
+           waits_until = case when $6 then waits_until end, group_key = coalesce($7, group_key)
          where ${PARKED} and id = $2`,
-        [connector, id, kind, code ?? null, scope.storableText(message), mayWait],
+        [connector, id, kind, code ?? null, scope.storableText(message), mayWait, group ?? null],
       );
     },
 
