@@ -100,7 +100,7 @@ export class LetterAttempts {
         await parking.parkBehind([intent]);
         continue;
       }
-      const attempt = await this.#tryNew(intent, { byOperator: false });
+      const attempt = await this.tryNew(intent, { byOperator: false });
       if (attempt.status === 'skipped') skipped = attempt.error;
     }
     // What was done is known when it is tried again.
@@ -109,10 +109,10 @@ export class LetterAttempts {
     return { status: 'done' };
   }
 
-  /** An event without a letter of its own: where it can not be applied it gets one. */
-  async #tryNew(
+  /** An event without a letter of its own, while its lane belongs to the caller: where it can not be applied it gets one. Throws where the same again may help. */
+  async tryNew(
     intent: Intent,
-    { byOperator }: AttemptOptions,
+    { byOperator }: Pick<AttemptOptions, 'byOperator'>,
   ): Promise<{ readonly status: 'done' } | { readonly status: 'failed' | 'skipped'; readonly error: BanyanError }> {
     const { parking, progress } = this.#options;
     const onEnded = async (_: pg.ClientBase, outcome: ApplyOutcome): Promise<void> =>

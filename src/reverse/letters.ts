@@ -4,6 +4,8 @@ import { heldGroup } from '../state/dead-letters.ts';
 import type { ReverseLetter } from '../state/reverse-letters.ts';
 import type { Intent } from './intent.ts';
 import { type Attempt, type AttemptOptions, LetterAttempts, type LetterAttemptsOptions } from './letter-attempts.ts';
+import { emptyReport, isRefusal, type LetterReport } from './letter-report.ts';
+import { redriveLoose } from './loose-letters.ts';
 import type { ReversePipeline } from './pipeline.ts';
 
 export interface LetterSelection {
@@ -14,19 +16,8 @@ export interface LetterSelection {
   readonly all?: boolean;
 }
 
-/** What came of a redrive; the same as of the other direction. */
-export interface LetterReport {
-  /** Applied, or found to be done already. */
-  sent: number;
-  /** Of held tables: set aside under their own key now. */
-  parked: number;
-  /** No entry of `reverse.apply` takes them any more. */
-  withoutEvent: number;
-  readonly stopped: { readonly group: string; readonly letter: number | undefined; readonly reason: string }[];
-}
-
 export interface LettersOptions extends LetterAttemptsOptions {
-  readonly pipeline: Pick<ReversePipeline, 'alone' | 'submit'>;
+  readonly pipeline: Pick<ReversePipeline, 'alone'>;
   /** Compiles the targets against the catalog as it is now. Throws where that can not be done. */
   readonly reload: () => Promise<void>;
 }
@@ -80,7 +71,7 @@ export class ReverseLetters {
         await this.#redriveLane(lane, { report, by });
     };
     await Promise.all(Array.from({ length: CONCURRENCY }, next));
-    for (const id of loose) await this.#redriveLoose(id, report);
+    for (const id of loose) await redriveLoose(id, { ...this.#options, attempts: this.#attempts, report });
     log.info(
       { ...report, stopped: report.stopped.length, held: parking.heldTables.size },
       'redrive of reverse sync ended',
@@ -226,26 +217,6 @@ export class ReverseLetters {
     }
   }
 
-  /** A letter from which no event could be read when it came. What it asks for now goes into the lanes behind what is there. */
-  async #redriveLoose(id: number, report: LetterReport): Promise<void> {
-    const { parking, pipeline, read } = this.#options;
-    const letter = await parking.store.get(id);
-    if (letter?.status !== 'parked') return;
-    let intents: readonly Intent[];
-    try {
-      intents = read(letter.event);
-    } catch (thrown) {
-      const error = toBanyanError(thrown, 'reading a letter');
-      await parking.stays(letter, error);
-      report.stopped.push({ group: `letter ${id}`, letter: id, reason: error.message });
-      return;
-    }
-    await Promise.all(intents.map((intent) => pipeline.submit(intent)));
-    await parking.store.markRedriven([id]);
-    report.sent += intents.length;
-    if (intents.length === 0) report.withoutEvent += 1;
-  }
-
   /** Tells the report what came of an attempt; returns why it still can not be applied. */
   async #try(letter: ReverseLetter, report: LetterReport, how: AttemptOptions): Promise<BanyanError | undefined> {
     const attempt = await this.#attempt(letter, how);
@@ -263,7 +234,7 @@ export class ReverseLetters {
     try {
       return await this.#attempts.try(letter, how);
     } catch (thrown) {
-      if (thrown instanceof BanyanError && thrown.reaction === 'wait') return { status: 'refused', error: thrown };
+      if (isRefusal(thrown)) return { status: 'refused', error: thrown };
       throw thrown;
     }
   }
@@ -272,8 +243,4 @@ export class ReverseLetters {
   intentOf(letter: ReverseLetter): Intent | undefined {
     return this.#attempts.intentOf(letter);
   }
-}
-
-function emptyReport(): LetterReport {
-  return { sent: 0, parked: 0, withoutEvent: 0, stopped: [] };
 }

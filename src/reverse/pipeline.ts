@@ -106,11 +106,6 @@ export class ReversePipeline {
     for (const intent of intents) this.#work.addEvent(intent, onDone);
   }
 
-  /** Something else to apply, in its lane. Resolves when it is applied or set aside; rejects when the pipeline stops before. */
-  submit(intent: Intent): Promise<void> {
-    return untilAborted(new Promise((resolve) => this.#work.addEvent(intent, resolve)), this.#options.stop);
-  }
-
   /** Runs while nothing else of the lane or table is at work. Rejects when the pipeline stops before. */
   alone<T>(place: { readonly lane: string } | { readonly table: string }, run: () => Promise<T>): Promise<T> {
     return untilAborted(this.#work.alone(place, run), this.#options.stop);
