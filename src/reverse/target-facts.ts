@@ -14,6 +14,8 @@ export interface TargetFacts {
   /** By table: columns that are GENERATED ALWAYS AS IDENTITY. */
   readonly identities: ReadonlyMap<number, readonly string[]>;
   readonly types: TypeCatalog;
+  /** By table: columns of a nondeterministic collation, for which texts of other characters may be equal. */
+  readonly looselyEqual: ReadonlyMap<number, readonly string[]>;
   /** Base types that have an equality of their own. */
   readonly comparable: ReadonlySet<number>;
   /** By type: its name without a modifier, as a cast takes it. */
@@ -30,6 +32,7 @@ export async function loadTargetFacts(
     const tables = await loadTables(client, oids);
     const keys = await client.query<{ oid: number; columns: readonly string[] }>(UNIQUE_KEYS, [oids]);
     const identities = await client.query<{ oid: number; name: string }>(IDENTITIES, [oids]);
+    const loose = await client.query<{ oid: number; name: string }>(LOOSELY_EQUAL, [oids]);
     const comparable = await client.query<{ oid: number }>(COMPARABLE);
     const castTypes = await client.query<{ oid: number; name: string }>(CAST_TYPES);
     return {
@@ -37,6 +40,7 @@ export async function loadTargetFacts(
       tables: new Map(tables.map((table) => [table.oid, table])),
       uniqueKeys: valuesByOid(keys.rows, ({ columns }) => columns),
       identities: valuesByOid(identities.rows, ({ name }) => name),
+      looselyEqual: valuesByOid(loose.rows, ({ name }) => name),
       types: await TypeCatalog.load(client),
       comparable: new Set(comparable.rows.map(({ oid }) => oid)),
       castTypes: new Map(castTypes.rows.map(({ oid, name }) => [oid, name])),
@@ -73,6 +77,16 @@ const IDENTITIES = `
   select attrelid::int8::float8 as oid, attname::text as name
   from pg_catalog.pg_attribute
   where attrelid = any ($1::oid[]) and attidentity = 'a' and not attisdropped`;
+
+/** citext compares so whatever the collation is. */
+const LOOSELY_EQUAL = `
+  select a.attrelid::int8::float8 as oid, a.attname::text as name
+  from pg_catalog.pg_attribute a
+  left join pg_catalog.pg_collation c on c.oid = a.attcollation
+  left join pg_catalog.pg_type t on t.oid = a.atttypid
+  left join pg_catalog.pg_type b on b.oid = t.typbasetype
+  where a.attrelid = any ($1::oid[]) and a.attnum > 0 and not a.attisdropped
+    and (not c.collisdeterministic or 'citext' in (t.typname, b.typname))`;
 
 /** By the operator class that sorting and hashing take, also through the type that it counts as (varchar is text). */
 const COMPARABLE = `

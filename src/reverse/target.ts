@@ -160,6 +160,7 @@ class Analysis {
   checkKey(columns: readonly string[]): void {
     const known = this.#table.columns.map(({ name }) => name);
     if (!columns.every((name) => known.includes(name))) return;
+    for (const name of columns) if (this.#isLooselyEqual(name)) this.#addLooseKey(name);
     const keys = this.#facts.uniqueKeys.get(this.#table.oid) ?? [];
     if (keys.some((key) => key.every((name) => columns.includes(name)))) return;
     const choices = keys.map((key) => `{ ${key.join(', ')} }`);
@@ -171,6 +172,16 @@ class Analysis {
         choices.length === 0
           ? `alter table ${this.#name} add primary key (…); (a deferrable, partial or expression index does not do)`
           : `take the columns of one of its keys: ${choices.join(' or ')}`,
+    });
+  }
+
+  /** Two spellings would be one row with two versions, and an older event would overwrite a newer one. */
+  #addLooseKey(name: string): void {
+    this.#add({
+      code: 'KEY_LOOSELY_EQUAL',
+      path: ['key', name],
+      message: `for ${name} of ${this.#name} texts that differ may be equal (citext, or a nondeterministic collation): two spellings of one key would count as two rows`,
+      remedy: `take another key of ${this.#name}`,
     });
   }
 
@@ -206,7 +217,7 @@ class Analysis {
     const cast = castTo(column.typeOid, { types, modifier: column.typeModifier });
     if (typeof field === 'object' && 'value' in field) this.#checkConstant(column, { value: field.value, cast, path });
     return {
-      column: { name: column.name, castType, typeOid: base, compareAs: this.#compareAs(column.typeOid) },
+      column: { name: column.name, castType, typeOid: base, compareAs: this.#compareAs(column) },
       typeName: column.typeName,
       reader,
       cast,
@@ -230,17 +241,23 @@ class Analysis {
     }
   }
 
-  #compareAs(oid: number): TargetColumn['compareAs'] {
+  #compareAs({ name, typeOid: oid }: CatalogColumn): TargetColumn['compareAs'] {
     const base = this.#facts.types.baseOf(oid);
     if (base === typeOid.json) return 'jsonb';
+    if (this.#isLooselyEqual(name)) return 'text';
     return this.#hasEquality(base) ? 'value' : 'text';
   }
 
-  /** citext has one that calls `A` and `a` equal, which would hide a change. */
+  #isLooselyEqual(column: string): boolean {
+    return this.#facts.looselyEqual.get(this.#table.oid)?.includes(column) === true;
+  }
+
+  /** One that calls equal what is written otherwise would hide a change: of citext `A` and `a`, of interval a month and 30 days. */
   #hasEquality(oid: number): boolean {
     const { types, comparable } = this.#facts;
     const base = types.baseOf(oid);
     const type = types.get(base);
+    if (base === typeOid.interval) return false;
     switch (type?.kind) {
       case 'array':
         return type.elementOid !== undefined && this.#hasEquality(type.elementOid);

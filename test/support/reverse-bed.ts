@@ -79,6 +79,7 @@ export function compiledEntry(changes: Record<string, unknown> = {}, index = 0):
     tables: new Map(),
     uniqueKeys: new Map([[table.oid, [['id']]]]),
     identities: new Map(),
+    looselyEqual: new Map(),
     types,
     comparable: new Set(Object.values(typeOid)),
     castTypes: new Map(Object.values(COLUMNS).map((oid) => [oid, types.get(oid)?.name ?? ''])),
