@@ -1,12 +1,12 @@
 import { type BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Event } from '../core/event.ts';
+import { allEnded } from '../flow/all-ended.ts';
 import { type LaneItem, laneLinks, Lanes } from '../flow/lanes.ts';
 import { sleep } from '../flow/supervise.ts';
 import type { Mapper } from '../mapping/mapper.ts';
 import { heldGroup, type ParkedLetter } from '../state/dead-letters.ts';
 import { type ForwardDelivery, forwardDelivery, groupsOf, type Source } from './delivery.ts';
 import {
-  allEnded,
   LETTERS_PER_READ,
   LOOK_AGAIN_MS,
   type RedriveOptions,

@@ -1,11 +1,11 @@
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Event } from '../core/event.ts';
+import { allEnded } from '../flow/all-ended.ts';
 import { sleep } from '../flow/supervise.ts';
 import { heldGroup, type ParkedLetter } from '../state/dead-letters.ts';
 import { deserializeMessage, NO_ENTRY } from './parking.ts';
 import { redriveTable } from './redrive-table.ts';
 import {
-  allEnded,
   LETTERS_PER_READ,
   LOOK_AGAIN_MS,
   type RedriveOptions,

@@ -20,6 +20,8 @@ export interface ConflictDecision {
 export interface ConflictResolved {
   /** stale: a newer event of the row has come meanwhile, so that nothing was left to write. …-before: so it was done already, whatever is said now. */
   readonly outcome: 'applied' | 'refused' | 'stale' | 'recorded' | 'applied-before' | 'refused-before';
+  /** Why something still stands behind the event. */
+  readonly behind?: string;
 }
 
 /** Has the worker apply the parked event once more, with the side that wins now. Only it knows what else of the row is on its way. */
@@ -43,11 +45,7 @@ export async function resolveConflict(decision: ConflictDecision, context: Comma
         report(answer.result as ConflictResolved, { decision, output });
         return ExitCode.ok;
       case 'failed':
-        throw new BanyanError('unknown', `conflict ${id} is still open: ${answer.error}`, {
-          remedy:
-            answer.remedy ??
-            `see how the row stands now with \`banyan conflicts show ${id}\`; the worker’s log says more`,
-        });
+        throw notDone((await conflicts.get(id)) ?? conflict, answer);
       default:
         if (output.json) output.value({ request, status: 'running' });
         else
@@ -56,6 +54,18 @@ export async function resolveConflict(decision: ConflictDecision, context: Comma
           );
         return ExitCode.ok;
     }
+  });
+}
+
+/** What was decided in the meantime is decided, whatever failed behind it. */
+function notDone(
+  conflict: Conflict,
+  { error, remedy }: { readonly error: string; readonly remedy: string | undefined },
+) {
+  const { id, resolvedAt } = conflict;
+  const how = resolvedAt === undefined ? 'still open' : `resolved (${resolutionText(conflict)}), and yet`;
+  return new BanyanError('unknown', `conflict ${id} is ${how}: ${error}`, {
+    remedy: remedy ?? `see how the row stands now with \`banyan conflicts show ${id}\`; the worker’s log says more`,
   });
 }
 
@@ -74,7 +84,11 @@ function report(
 ): void {
   const { id, keep } = decision;
   if (output.json) output.value({ conflict: id, keep, ...result });
-  else output.line(`${output.paint('green', '✓')} conflict ${id}: ${MEANING[result.outcome]}`);
+  else {
+    output.line(`${output.paint('green', '✓')} conflict ${id}: ${MEANING[result.outcome]}`);
+    if (result.behind !== undefined)
+      output.note(`what stands behind it is not applied yet: ${result.behind}; see \`banyan dead-letters list\``);
+  }
 }
 
 const MEANING: Readonly<Record<ConflictResolved['outcome'], string>> = {

@@ -1,5 +1,6 @@
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import { REVERSE_STAGES } from '../core/stages.ts';
+import { allEnded } from '../flow/all-ended.ts';
 import { heldGroup } from '../state/dead-letters.ts';
 import type { ReverseLetter } from '../state/reverse-letters.ts';
 import type { Intent } from './intent.ts';
@@ -70,13 +71,25 @@ export class ReverseLetters {
       for (let lane = lanes.shift(); lane !== undefined; lane = lanes.shift())
         await this.#redriveLane(lane, { report, by });
     };
-    await Promise.all(Array.from({ length: CONCURRENCY }, next));
+    await allEnded(Array.from({ length: CONCURRENCY }, next));
     for (const id of loose) await redriveLoose(id, { ...this.#options, attempts: this.#attempts, report });
     log.info(
       { ...report, stopped: report.stopped.length, held: parking.heldTables.size },
       'redrive of reverse sync ended',
     );
     return report;
+  }
+
+  /** Redrives what stands behind a letter that is settled. Never rejects, since that is done: returns why something of it still stands there. */
+  async redriveBehind(lane: string, { by }: { readonly by: string }): Promise<string | undefined> {
+    try {
+      const { stopped } = await this.redrive({ group: lane }, { by });
+      return stopped[0]?.reason;
+    } catch (thrown) {
+      const { kind, code, message } = toBanyanError(thrown, 'applying what stands behind a parked event');
+      this.#options.log.warn({ kind, code }, message);
+      return message;
+    }
   }
 
   async discard(selection: Omit<LetterSelection, 'all'>): Promise<number> {
@@ -226,7 +239,7 @@ export class ReverseLetters {
     return undefined;
   }
 
-  /** refused: a right is missing. Nothing was done, and the letter is as it was. */
+  /** refused: nothing was done, and the letter is as it was. */
   async #attempt(
     letter: ReverseLetter,
     how: AttemptOptions,

@@ -55,12 +55,10 @@ async function answerLetters(request: WorkerRequest, running: () => RunningSync)
 async function resolve(request: WorkerRequest, running: () => RunningSync): Promise<unknown> {
   const resolution = parsed(resolutionSchema, request);
   const { conflicts, inbox, parking, pipeline, letters, engine } = running();
-  return {
-    outcome: await resolveConflict(
-      { ...resolution, note: resolution.note },
-      { conflicts, inbox, parking, pipeline, letters, apply: engine.apply },
-    ),
-  };
+  return await resolveConflict(
+    { ...resolution, note: resolution.note },
+    { conflicts, inbox, parking, pipeline, letters, apply: engine.apply },
+  );
 }
 
 async function test(running: () => RunningSync): Promise<{ readonly testedAt: string }> {

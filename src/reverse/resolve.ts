@@ -22,22 +22,28 @@ export interface ResolveOptions {
   readonly inbox: Pick<InboxStore, 'get'>;
   readonly parking: ReverseParking;
   readonly pipeline: Pick<ReversePipeline, 'alone'>;
-  readonly letters: Pick<ReverseLetters, 'intentOf' | 'redrive' | 'tryBehind'>;
+  readonly letters: Pick<ReverseLetters, 'intentOf' | 'redriveBehind' | 'tryBehind'>;
   readonly apply: Apply;
 }
 
 /** What `banyan conflicts resolve` reports. …-before: the event was done already, so that nothing was left to decide. */
 export type ResolveOutcome = 'applied' | 'refused' | 'stale' | 'recorded' | 'applied-before' | 'refused-before';
 
-/** Applies the parked event of a conflict with the side that a person has chosen, and then what waits behind it. */
-export async function resolveConflict(resolution: Resolution, options: ResolveOptions): Promise<ResolveOutcome> {
+export interface Resolved {
+  readonly outcome: ResolveOutcome;
+  /** Why something still stands behind the event; absent: nothing does. */
+  readonly behind?: string;
+}
+
+/** Applies the parked event of a conflict with the side that a person has chosen, and then what waits behind it. Rejects only where the conflict is not decided, or nobody knows. */
+export async function resolveConflict(resolution: Resolution, options: ResolveOptions): Promise<Resolved> {
   const { conflicts, parking, pipeline, letters } = options;
   const { conflict: id, by } = resolution;
   const conflict = await conflicts.get(id);
   if (conflict === undefined) throw new BanyanError('usage', `there is no conflict ${id}`);
   if (conflict.resolvedAt !== undefined) throw resolvedAlready(id);
   const letter = await parking.store.ofEvent(letterIdOf(conflict));
-  if (letter === undefined) return await recordOnly(conflict, resolution, options);
+  if (letter === undefined) return { outcome: await recordOnly(conflict, resolution, options) };
   const lane = laneOf(letter);
   const outcome = await pipeline.alone({ lane }, async () => {
     try {
@@ -45,11 +51,12 @@ export async function resolveConflict(resolution: Resolution, options: ResolveOp
       if (first !== undefined && first.id !== letter.id) throw await standsBefore(first, options);
       return await decide(letter, { ...options, conflict, resolution });
     } finally {
-      await parking.reconcile(lane);
+      // The redrive does it once more; what it says is less than what was decided.
+      await parking.reconcile(lane).catch(() => undefined);
     }
   });
-  if (parking.isDead(lane)) await letters.redrive({ group: lane }, { by });
-  return outcome;
+  const behind = parking.isDead(lane) ? await letters.redriveBehind(lane, { by }) : undefined;
+  return { outcome, ...(behind === undefined ? {} : { behind }) };
 }
 
 /** The event, its letter and the record end in one transaction: a worker that is killed leaves all or nothing. */
