@@ -2,6 +2,7 @@ import type pg from 'pg';
 import type { Config } from '../config/schema.ts';
 import type { Finding } from '../core/finding.ts';
 import { resolveTables } from '../postgres/catalog.ts';
+import { publicationTargets } from '../postgres/publication.ts';
 import { readServerFacts } from '../postgres/server.ts';
 import { compileReverse } from '../reverse/compile.ts';
 import { guardFindings } from '../reverse/guards.ts';
@@ -12,11 +13,14 @@ export async function checkReverse(client: pg.ClientBase, { reverse, capture, st
   if (reverse === undefined) return [];
   const stateSchema = state.schema;
   const { targets, findings } = await compileReverse(client, reverse.apply, { stateSchema });
-  const { tables } = await resolveTables(client, capture, { stateSchema });
-  const { role } = await readServerFacts(client);
+  const { entries } = await resolveTables(client, capture, { stateSchema });
+  const { role, versionNumber } = await readServerFacts(client);
+  const published = new Map(
+    publicationTargets(entries, versionNumber).map(({ table, columns }) => [table.oid, columns] as const),
+  );
   return [
     ...findings,
     ...(await surroundingFindings(client, targets, role)),
-    ...guardFindings(targets, { reverse, captured: new Set(tables.map(({ oid }) => oid)) }),
+    ...guardFindings(targets, { reverse, published }),
   ];
 }

@@ -135,6 +135,25 @@ describe('check of reverse', () => {
     expect((await check('outside', given)).of('KEY_NOT_IN_IDENTITY')).toEqual([]);
   });
 
+  test('refuses a key that the column list of its table leaves out', async () => {
+    await server.createDatabase('hidden_key');
+    await server.query('create table items (id int primary key, code text not null unique, name text)', 'hidden_key');
+    const url = await queue('hidden_key');
+    const apply = (key: string, set: string) =>
+      `- { match: { source: [shop] }, table: public.items, operation: upsert, key: { ${key} }, set: { ${set} }, version: detail.v }`;
+    const capture = '{ table: public.items, exclude: [code], columnList: true }';
+    const byCode = await check('hidden_key', {
+      queue: url,
+      capture,
+      apply: apply('code: detail.c', 'id: detail.i, name: detail.n'),
+    });
+    expect(byCode.of('REVERSE_KEY_NOT_PUBLISHED')).toMatchObject([
+      { severity: 'error', path: 'reverse.apply[0].key', subject: 'public.items' },
+    ]);
+    const byId = await check('hidden_key', { queue: url, capture, apply: apply('id: detail.i', 'code: detail.c') });
+    expect(byId.of('REVERSE_KEY_NOT_PUBLISHED')).toEqual([]);
+  });
+
   test('without reverse nothing is asked of a queue', async () => {
     await server.createDatabase('no_reverse');
     await server.query(TABLES, 'no_reverse');
