@@ -2,6 +2,7 @@ import { BanyanError } from '../core/errors.ts';
 import type { Conflict, ConflictKind, ConflictRow } from '../state/conflicts.ts';
 import { type CommandContext, ExitCode, loadFor } from './context.ts';
 import { count, type Output, table } from './output.ts';
+import { shown } from './terminal-text.ts';
 import { withState } from './with-state.ts';
 
 export interface ConflictList {
@@ -141,13 +142,6 @@ function sideBySide({ expected, proposed, current }: Conflict): string[] {
 function valueText(value: string | null): string {
   if (value === null) return 'NULL';
   return /^-?\d[\d.]{0,30}$/.test(value) ? value : shown(JSON.stringify(value));
-}
-
-function shown(text: string): string {
-  return text.replaceAll(
-    /[\p{Cc}\p{Cf}]/gu,
-    (unit) => `\\u${(unit.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`,
-  );
 }
 
 function shortened(text: string, width: number): string {

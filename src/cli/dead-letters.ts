@@ -22,6 +22,7 @@ import {
   requester,
   type Selection,
 } from './selection.ts';
+import { shown } from './terminal-text.ts';
 import { withState } from './with-state.ts';
 
 export interface ListOptions extends Selection {
@@ -78,7 +79,7 @@ function printList(
     ]);
     const status = withStatus ? ['STATUS'] : [];
     const head = ['ID', 'PARKED AT (UTC)', 'DIRECTION', ...status, 'TABLE', 'GROUP', 'WHY', ''];
-    for (const line of table([head, ...rows])) output.line(line);
+    for (const line of table([head, ...rows.map(cells)])) output.line(line);
   }
   if (parked > 0) output.note(`${count(parked, 'letter')} parked in ${count(groups, 'group')}`);
   if (waiting > 0) {
@@ -86,6 +87,11 @@ function printList(
       `${count(waiting, 'event waits', 'events wait')} for something to come, and ${waiting === 1 ? 'is' : 'are'} tried again by the worker`,
     );
   }
+}
+
+/** Ids and messages hold what came from outside. */
+function cells(row: readonly string[]): string[] {
+  return row.map(shown);
 }
 
 /** Empty: it waits for a person, or for nothing any more. */
@@ -112,7 +118,7 @@ export async function showDeadLetter(id: number, context: CommandContext): Promi
     output.value({ ...letter, event: parsed(letter.event), change: parsed(letter.change) });
     return ExitCode.ok;
   }
-  for (const line of table(factsOf(letter))) output.line(line);
+  for (const line of table(factsOf(letter).map(cells))) output.line(line);
   for (const [title, text] of [
     ['event', letter.event],
     ['change', letter.change],
@@ -120,7 +126,8 @@ export async function showDeadLetter(id: number, context: CommandContext): Promi
     if (text === undefined) continue;
     output.line();
     output.line(output.paint('bold', title));
-    output.line(indent(JSON.stringify(parsed(text), undefined, 2), 2));
+    const lines = JSON.stringify(parsed(text), undefined, 2).split('\n').map(shown);
+    output.line(indent(lines.join('\n'), 2));
   }
   if (letter.status === 'parked') output.note(`\nredrive it: banyan dead-letters redrive ${letter.id}`);
   return ExitCode.ok;
@@ -190,9 +197,23 @@ export async function discardDeadLetters(
     }
     if (output.json) output.value({ discarded });
     else output.line(`${output.paint('green', '✓')} discarded ${count(discarded, 'letter')}`);
-    if (letters.ids !== undefined) output.note('what waits behind them stays parked until it is redriven');
+    if (letters.ids !== undefined) {
+      for (const [way, fate] of fates(config)) if (found.some(({ direction }) => direction === way)) output.note(fate);
+    }
     return ExitCode.ok;
   });
+}
+
+/** What becomes of what waits behind letters that were given up. */
+function fates({ reverse }: Pick<Config, 'reverse'>): ReadonlyMap<Direction, string> {
+  const stays = (what: string): string => `${what} that wait behind them stay parked until they are redriven`;
+  return new Map([
+    ['forward', stays('changes')],
+    [
+      'reverse',
+      reverse === undefined ? stays('events') : 'the worker tries events that wait behind them within a minute',
+    ],
+  ]);
 }
 
 function loss(letters: readonly ListedLetter[]): string {

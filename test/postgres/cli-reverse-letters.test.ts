@@ -148,6 +148,30 @@ describe('dead-letters of both directions', () => {
     }
   });
 
+  test('neither lets an id or an event write on the terminal', async () => {
+    await using place = await open('both_escaped');
+    const escape = '\u001B[2J\u009B\u202E';
+    const outside = {
+      eventId: `shop.orders e-5${escape} public.orders#1`,
+      entry: 0,
+      group: 'public.orders:9',
+      table: 'public.orders',
+      sequence: '2-5',
+      kind: 'row-refused' as const,
+      code: undefined,
+      message: `refused ${escape}`,
+      behind: false,
+      waitForMs: undefined,
+      event: JSON.stringify({ id: escape }),
+    };
+    await place.state.reverseLetters.park([outside]);
+    for (const args of [['list'], ['show', '5']]) {
+      const { stdout } = await place.banyan('dead-letters', ...args);
+      expect(stdout).toContain('\\u001b[2J\\u009b\\u202e');
+      expect(stdout.split('\n').join('')).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+    }
+  });
+
   test('redrive asks the worker for the direction that the letters have', async () => {
     await using place = await open('both_redriven');
     const asked = async (...args: readonly string[]): Promise<object[]> => {
@@ -177,9 +201,12 @@ describe('dead-letters of both directions', () => {
     expect(both.stderr).toContain('3 parked letters would be lost for good (3 of public.orders)');
     const done = await place.banyan('dead-letters', 'discard', '2', '--yes');
     expect(done).toMatchObject({ code: 0, stdout: '✓ discarded 1 letter\n' });
+    expect(done.stderr).toBe('the worker tries events that wait behind them within a minute\n');
     expect(await place.state.reverseLetters.counts()).toMatchObject({ parked: 1, waiting: 1 });
     expect(await place.state.deadLetters.counts()).toMatchObject({ parked: 1 });
     expect((await place.banyan('dead-letters', 'redrive', '2')).stderr).toContain('is discarded already');
+    const change = await place.banyan('dead-letters', 'discard', '1', '--yes');
+    expect(change.stderr).toBe('changes that wait behind them stay parked until they are redriven\n');
   });
 
   test('what is left of a way back that is configured no more can be given up, and not applied', async () => {
