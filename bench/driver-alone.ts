@@ -68,6 +68,7 @@ async function run(job: DriverAloneJob): Promise<Usage> {
 class Writer {
   readonly #state: State;
   readonly #statements: TargetStatements;
+  readonly #insert: Statement;
   readonly #update: Statement;
   readonly #head: readonly string[];
   readonly #versions: ReadonlyMap<string, AppliedVersion>;
@@ -80,6 +81,7 @@ class Writer {
     const names = target.set.map(({ name }) => name);
     this.#state = state;
     this.#statements = statementsOf(target, schema);
+    this.#insert = this.#statements.insert(names);
     this.#update = this.#statements.update(names);
     const { keyNames: columns } = this.#statements;
     const signed = { secret: Buffer.alloc(32), xid: 1_000_000 };
@@ -104,7 +106,7 @@ class Writer {
   }
 
   async write(client: pg.PoolClient, intent: Intent): Promise<void> {
-    const { claim, before, insert, versionsOf } = this.#statements;
+    const { claim, before, versionsOf } = this.#statements;
     const { target, producer, eventId, eventTime, key, values, version = '' } = intent;
     const { connector } = this.#state.scope;
     const table = `${target.table.schema}.${target.table.name}`;
@@ -121,7 +123,7 @@ class Writer {
       ...key,
     ]);
     const [found] = await query(client, before, [...key, ...values]);
-    const statement = found === undefined ? insert : this.#update;
+    const statement = found === undefined ? this.#insert : this.#update;
     const written = await query(client, statement, [...this.#head, ...key, ...values, ...(found?.slice(0, 2) ?? [])]);
     if (written.length !== 1) throw new Error(`${eventId} wrote ${written.length} rows`);
     const versionKey = claimed[0]?.[0] ?? '';

@@ -42,8 +42,12 @@ export type Decision =
   | { readonly do: 'ask' }
   | {
       readonly do: 'insert' | 'update' | 'delete';
-      /** What is written; of a delete nothing. */
+      /** What is written of the event; of a delete nothing. */
       readonly columns: readonly string[];
+      /** With an insert: columns that the event does not set, and that get back what a newer patch had set (`ColumnMark.kept`). */
+      readonly restored?: readonly string[];
+      /** An update by a delete that came late: columns that go back to their defaults. */
+      readonly reset?: readonly string[];
       /** Written although the other side had changed the row. */
       readonly conflict: ConflictKind | undefined;
       /**
@@ -74,6 +78,7 @@ export type Decision =
  * - An upsert or insert *creates*: older deletes do not touch the row any more. An update never does, however many columns it sets.
  * - A delete leaves a tombstone: nothing older comes back. A newer update that came before it has proved that the row is made again by an event that is still
  *   under way: the delete happens, and the row gets those columns back when it comes (`ColumnMark.kept`).
+ * - A delete that finds its row made anew by a newer event takes what older events had set and no newer one did: a row that is made anew begins with defaults.
  * - An update without a row waits for the event that makes it, unless a person has decided that what it carries is to be the row.
  */
 export function decide(facts: Facts): Decision {
@@ -99,11 +104,10 @@ function decideWrite(facts: Facts): Decision {
       if (decided === 'current') return { do: 'refuse', conflict, next };
       if (decided === undefined || facts.carries === 'patch') return fail('row-missing', conflict);
       const made = seen(facts, { created: newest(known.created, version) });
-      return settled(facts, { conflict, taken: 'conflict', write: { do: 'insert', columns: set, next: made } });
+      return settled(facts, { conflict, taken: 'conflict', write: insertion(facts, made) });
     }
     const taken = wasOurs(known) ? differing(facts) : 'agreed';
-    // Also columns with a newer version: there is no row that could hold them.
-    return settled(facts, { conflict: 'update_deleted', taken, write: { do: 'insert', columns: set, next } });
+    return settled(facts, { conflict: 'update_deleted', taken, write: insertion(facts, next) });
   }
 
   if (isCovered) return { do: 'stale', next };
@@ -125,7 +129,8 @@ function decideDelete(facts: Facts): Decision {
   const { version, known, row } = facts;
   const next = seen(facts, { deleted: newest(known.deleted, version) });
   // The tombstone counts although the row stays: what is older than it must not add to the row that was made since.
-  if (reaches(known.deleted, version) || reaches(known.created, version)) return { do: 'stale', next };
+  if (reaches(known.deleted, version)) return { do: 'stale', next };
+  if (reaches(known.created, version)) return decideLateDelete(facts, next);
   if (row === undefined) {
     // What we deleted ourselves is no surprise.
     const conflict = known.deleted === undefined ? 'delete_missing' : undefined;
@@ -144,6 +149,27 @@ function decideDelete(facts: Facts): Decision {
   });
 }
 
+/** The row stays. What the other side has written in it since stays too: no older event of ours left it there. */
+function decideLateDelete(facts: Facts, next: Versions): Decision {
+  const { version, known, row, decided } = facts;
+  const reset = Object.entries(known.columns).flatMap(([name, mark]) => {
+    // An earlier delete has reset what is older than itself.
+    const isOfRowBefore = reaches(version, mark.version) && !reaches(known.deleted, mark.version);
+    return isOfRowBefore && mark.hash !== undefined && mark.hash === row?.hashes[name] ? [name] : [];
+  });
+  if (reset.length === 0 || decided === 'current') return { do: 'stale', next };
+  const write = { do: 'update', columns: [], reset, next } as const;
+  return settled(facts, { conflict: 'delete_origin_differs', taken: 'agreed', write });
+}
+
+/** All that the event sets, also columns with a newer version: there is no row that could hold them. And what newer patches had set besides. */
+function insertion({ set, known }: Facts, next: Versions): Planned {
+  const restored = Object.entries(known.columns).flatMap(([name, { kept }]) =>
+    kept === undefined || set.includes(name) ? [] : [name],
+  );
+  return { do: 'insert', columns: set, ...(restored.length === 0 ? {} : { restored }), next };
+}
+
 /** The row is not as we left it: whether the producer knew. */
 function differing({ row, basedOn, legacy }: Facts): 'agreed' | 'conflict' | 'ask' {
   if (row?.expected === true) return 'agreed';
@@ -160,12 +186,14 @@ function hasHeard({ basedOn, legacy }: Facts): 'heard' | 'unheard' | 'ask' {
   return legacy.sequence === undefined || basedOn >= legacy.sequence ? 'heard' : 'unheard';
 }
 
+type Planned = Omit<Extract<Decision, { do: 'insert' | 'update' | 'delete' }>, 'conflict' | 'announce'>;
+
 function settled(
   facts: Facts,
   found: {
     readonly conflict: ConflictKind;
     readonly taken: 'agreed' | 'conflict' | 'ask';
-    readonly write: { do: 'insert' | 'update' | 'delete'; columns: readonly string[]; next: Versions };
+    readonly write: Planned;
   },
 ): Decision {
   const { policy, decided, known } = facts;

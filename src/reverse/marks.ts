@@ -54,7 +54,7 @@ export function marksAfter(written: Written): Marks {
   }
 }
 
-/** What goes into a row that is made: the event's own values, but where a newer patch had set a column before the row was deleted. */
+/** What goes into a row that is made: the event's own values, but where a newer patch had set a column before the row was deleted. What the event does not set was kept. */
 export function valuesToInsert(
   columns: readonly string[],
   values: { readonly own: Texts; readonly known: Marks; readonly version: bigint | undefined },
@@ -62,7 +62,8 @@ export function valuesToInsert(
   const { own, known, version } = values;
   return columns.map((name) => {
     const mark = known[name];
-    return mark?.kept !== undefined && isNewer(mark.version, version) ? mark.kept : (own[name] ?? null);
+    const isKept = !Object.hasOwn(own, name) || isNewer(mark?.version, version);
+    return isKept && mark?.kept !== undefined ? mark.kept : (own[name] ?? null);
   });
 }
 

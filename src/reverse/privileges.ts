@@ -38,6 +38,9 @@ export async function neededRights(client: pg.ClientBase, targets: readonly Writ
 function rightsOf(targets: readonly Writes[]): TableRights {
   const [{ table }] = targets as [Writes];
   const inserts = targets.filter(({ operation }) => operation === 'insert' || operation === 'upsert');
+  const deletes = targets.some(({ operation }) => operation === 'delete');
+  // A row that was deleted and is made again gets back what newer events had set, also in columns that the event which makes it does not set.
+  const inserted = deletes && inserts.length > 0 ? [...inserts, ...targets] : inserts;
   // An insert whose row is there already updates it, where the new system wins.
   const updated = inTableOrder(
     table,
@@ -55,10 +58,10 @@ function rightsOf(targets: readonly Writes[]): TableRights {
     select: true,
     insert: inTableOrder(
       table,
-      inserts.flatMap(({ key, set }) => [...names(key), ...names(set)]),
+      inserted.flatMap(({ key, set }) => [...names(key), ...names(set)]),
     ),
     update: updated.length > 0 ? updated : locking,
-    delete: targets.some(({ operation }) => operation === 'delete'),
+    delete: deletes,
   };
 }
 

@@ -173,16 +173,18 @@ export class EventRows {
       this.#intent.values,
     );
     const names = this.#written(decision);
-    const isInsert = decision.do === 'insert';
-    const set = isInsert
-      ? valuesToInsert(names, {
-          own,
-          known: known.columns,
-          version: version === undefined ? undefined : BigInt(version),
-        })
-      : names.map((name) => own[name] ?? null);
-    const statement = isInsert ? this.#statements.insert : this.#statements.update(names);
-    return { ...statement, values: [...head, correction, ...this.#keyValues, ...set, ...place] };
+    const whole = [...head, correction, ...this.#keyValues];
+    if (decision.do === 'insert') {
+      const values = valuesToInsert(names, {
+        own,
+        known: known.columns,
+        version: version === undefined ? undefined : BigInt(version),
+      });
+      return { ...this.#statements.insert(names), values: [...whole, ...values] };
+    }
+    if (decision.reset !== undefined) return { ...this.#statements.reset(names), values: [...whole, ...place] };
+    const values = names.map((name) => own[name] ?? null);
+    return { ...this.#statements.update(names), values: [...whole, ...values, ...place] };
   }
 
   written({ decision, before }: Write, row: TextRow | undefined): After | undefined {
@@ -249,8 +251,8 @@ export class EventRows {
   }
 
   /** Columns besides the key, in the order of the statement. */
-  #written({ columns }: WriteDecision): readonly string[] {
-    return this.#intent.target.set.map(({ name }) => name).filter((name) => columns.includes(name));
+  #written({ columns, restored = [], reset = [] }: WriteDecision): readonly string[] {
+    return this.#statements.order([...columns, ...restored, ...reset]);
   }
 
   async #row(query: TextQuery): Promise<TextRow | undefined> {

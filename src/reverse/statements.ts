@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { qualifiedName, quoteIdentifier, quoteLiteral } from '../postgres/identifier.ts';
 import type { CatalogColumn, CatalogTable } from '../postgres/table.ts';
 import { qualify } from '../state/scope.ts';
+import { column, differs, isKey, parameter, relation } from './column-sql.ts';
 import type { Target, TargetColumn } from './intent.ts';
 
 /** Prepared once per session under a name that its text gives. */
@@ -28,10 +29,14 @@ export interface TargetStatements {
   readonly beforeColumns: readonly string[];
   /** The whole row. Parameters: key. */
   readonly whole: Statement;
-  /** Parameters: prefix, tag, echo, correction, key, values. Returns `corrected`, `others`, the key, the written columns. */
-  readonly insert: Statement;
-  /** The same for some of the columns; behind them the place of the row as it was found: what changed it since was not decided upon. */
+  /** Those of `columns` that can be written, in the order of the statements: what the target sets, then others that the table has (yet). */
+  order(columns: readonly string[]): readonly string[];
+  /** Parameters: prefix, tag, echo, correction, key, values. Returns `corrected`, `others`, the key, the written columns. `columns`: as `order` has them. */
+  insert(columns: readonly string[]): Statement;
+  /** The same for a row that is there; behind the values the place of the row as it was found: what changed it since was not decided upon. */
   update(columns: readonly string[]): Statement;
+  /** The same without values: the columns get their defaults. */
+  reset(columns: readonly string[]): Statement;
   /** Parameters: prefix, tag, echo, key, place. */
   readonly delete: Statement;
 }
@@ -59,7 +64,19 @@ function compile(target: Target, stateSchema: string): TargetStatements {
   const tagNames = namesInWal(table, keyNames);
   const read = new Set([...keyNames, ...set.map(({ name }) => name), ...tagNames]);
   const beforeColumns = target.operation === 'delete' ? table.columns.map(({ name }) => name) : [...read];
-  const updates = new Map<string, Statement>();
+  const writable = [...set, ...otherColumns(table, [...key, ...set]).map(asItWas)];
+  const written = (make: typeof insert) => {
+    const byColumns = new Map<string, Statement>();
+    return (columns: readonly string[]) => {
+      const id = columns.join('\0');
+      let statement = byColumns.get(id);
+      if (statement === undefined) {
+        const chosen = writable.filter(({ name }) => columns.includes(name));
+        byColumns.set(id, (statement = named(make(table, key, chosen))));
+      }
+      return statement;
+    };
+  };
   return {
     keyNames,
     keyOrder,
@@ -71,16 +88,10 @@ function compile(target: Target, stateSchema: string): TargetStatements {
     whole: named(
       `select ${table.columns.map(({ name }) => column('r', name)).join(', ')} from ${relation(table)} as r where ${isKey('r', key, 1)}`,
     ),
-    insert: named(insert(table, key, set)),
-    update(columns) {
-      const id = columns.join('\0');
-      let statement = updates.get(id);
-      if (statement === undefined) {
-        const written = set.filter(({ name }) => columns.includes(name));
-        updates.set(id, (statement = named(update(table, key, written))));
-      }
-      return statement;
-    },
+    order: (columns) => writable.flatMap(({ name }) => (columns.includes(name) ? [name] : [])),
+    insert: written(insert),
+    update: written(update),
+    reset: written(reset),
     delete: named(remove(table, key)),
   };
 }
@@ -182,8 +193,7 @@ const FIRST_KEY = 5;
 function insert(table: CatalogTable, key: readonly TargetColumn[], set: readonly TargetColumn[]): string {
   const columns = [...key, ...set];
   const others = otherColumns(table, columns);
-  const filled = others.map(({ name }) => `${column('r', name)} is null`).join(' and ');
-  const isFilled = others.length === 0 ? 'false' : `not (${filled})`;
+  const isFilled = anyFilled(others);
   return tagged(
     `insert into ${qualifiedName(table)} as r (${columns.map(({ name }) => quoteIdentifier(name)).join(', ')})
       overriding system value
@@ -195,17 +205,38 @@ function insert(table: CatalogTable, key: readonly TargetColumn[], set: readonly
   );
 }
 
-/** `others`: what columns hold now that were not set and changed all the same. */
 function update(table: CatalogTable, key: readonly TargetColumn[], set: readonly TargetColumn[]): string {
-  const firstValue = FIRST_KEY + key.length;
+  const first = FIRST_KEY + key.length;
+  const values = set.map((each, index) => parameter(first + index, each));
+  return updated(table, key, { set, values, place: first + set.length, isCorrected: anyDiffers(set, first) });
+}
+
+/** Corrected where a default is not NULL, as with an insert that leaves the column out. */
+function reset(table: CatalogTable, key: readonly TargetColumn[], set: readonly TargetColumn[]): string {
+  const values = set.map(() => 'default');
+  return updated(table, key, { set, values, place: FIRST_KEY + key.length, isCorrected: anyFilled(set) });
+}
+
+/** `others`: what columns hold now that were not set and changed all the same. */
+function updated(
+  table: CatalogTable,
+  key: readonly TargetColumn[],
+  to: {
+    readonly set: readonly TargetColumn[];
+    readonly values: readonly string[];
+    readonly place: number;
+    readonly isCorrected: string;
+  },
+): string {
+  const { set, values, place, isCorrected } = to;
   const others = otherColumns(table, set);
   return tagged(
     `update ${relation(table)} as r
-      set ${set.map((each, index) => `${quoteIdentifier(each.name)} = ${parameter(firstValue + index, each)}`).join(', ')}
+      set ${set.map(({ name }, index) => `${quoteIdentifier(name)} = ${values[index]}`).join(', ')}
       from tag, ${relation(table)} as b
       where tag.lsn is not null and ${isKey('r', key, FIRST_KEY)} and ${isKey('b', key, FIRST_KEY)}
-        and ${isAt(firstValue + set.length)}
-      returning ${anyDiffers(set, firstValue)} or ${changed(others)} as corrected,
+        and ${isAt(place)}
+      returning ${isCorrected} or ${changed(others)} as corrected,
         case when ${changed(others)} then ${pairs(others, (each) => changed([each]))} end as others
         ${returned([...key, ...set])}`,
     BY_CORRECTED,
@@ -235,6 +266,16 @@ function otherColumns(table: CatalogTable, columns: readonly TargetColumn[]): re
   return table.columns.filter(({ name, generated }) => generated === undefined && !taken.has(name));
 }
 
+/** What was in that very column before fits its type with the modifier; its text is compared, whatever the type. */
+function asItWas({ name, typeName, typeOid }: CatalogColumn): TargetColumn {
+  return { name, castType: typeName, typeOid, compareAs: 'text' };
+}
+
+function anyFilled(columns: readonly { readonly name: string }[]): string {
+  if (columns.length === 0) return 'false';
+  return `not (${columns.map(({ name }) => `${column('r', name)} is null`).join(' and ')})`;
+}
+
 /** Any number of columns, where a function takes a hundred arguments. */
 function pairs(columns: readonly CatalogColumn[], condition: (column: CatalogColumn) => string): string {
   const elements = columns.map((each) => {
@@ -254,40 +295,8 @@ function anyDiffers(columns: readonly TargetColumn[], first: number): string {
   return columns.length === 0 ? 'false' : columns.map((each, index) => differs('r', each, first + index)).join(' or ');
 }
 
-/** Whether what stands in the column is not what was meant, as the column's type sees it. */
-function differs(alias: string, target: TargetColumn, number: number): string {
-  const [value, meant] = [column(alias, target.name), parameter(number, target)];
-  switch (target.compareAs) {
-    case 'value':
-      return `${value} is distinct from ${meant}`;
-    case 'jsonb':
-      return `${value}::jsonb is distinct from ${meant}::jsonb`;
-    case 'text':
-      return `${value}::text collate "C" is distinct from ${meant}::text collate "C"`;
-    default:
-      return target.compareAs satisfies never;
-  }
-}
-
-function isKey(alias: string, key: readonly TargetColumn[], first: number): string {
-  return key.map((each, index) => `${column(alias, each.name)} = ${parameter(first + index, each)}`).join(' and ');
-}
-
 function isAt(first: number): string {
   return `r.tableoid = $${first}::oid and r.ctid = $${first + 1}::tid`;
-}
-
-function parameter(number: number, { castType }: TargetColumn): string {
-  return `$${number}::${castType}`;
-}
-
-function column(alias: string, name: string): string {
-  return `${alias}.${quoteIdentifier(name)}`;
-}
-
-/** A partitioned table's rows are in its partitions; a child that inherits from a plain table is a table of its own. */
-function relation(table: CatalogTable): string {
-  return `${table.kind === 'partitioned' ? '' : 'only '}${qualifiedName(table)}`;
 }
 
 function named(text: string): Statement {

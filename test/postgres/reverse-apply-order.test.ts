@@ -4,7 +4,7 @@ import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import type { Target } from '../../src/reverse/intent.ts';
 import { ApplyBed, type Asked, brief } from '../support/apply-bed.ts';
 
-const COLUMNS = ['a', 'b', 'c'];
+const COLUMNS = ['a', 'b', 'c', 'd'];
 const KEYS = ['1', '2'];
 
 type Step = {
@@ -18,13 +18,14 @@ const value = fc.option(fc.constantFrom('1', '2.50', '3', '4.25'), { nil: null }
 const step: fc.Arbitrary<Step> = fc
   .record({
     key: fc.constantFrom(...KEYS),
-    operation: fc.constantFrom('upsert', 'upsert', 'insert', 'update', 'update', 'update', 'delete'),
-    whole: fc.record({ a: value, b: value, c: value }),
-    part: fc.subarray(COLUMNS, { minLength: 1 }),
+    operation: fc.constantFrom('upsert', 'upsert', 'insert', 'update', 'update', 'update', 'delete', 'delete'),
+    values: fc.record({ a: value, b: value, c: value, d: value }),
+    // Also what makes a row need not set all that others set.
+    part: fc.oneof(fc.constant(COLUMNS), fc.subarray(COLUMNS, { minLength: 1 })),
   })
-  .map(({ key, operation, whole, part }) => {
-    const names = operation === 'delete' ? [] : operation === 'update' ? part : COLUMNS;
-    return { key, operation, set: Object.fromEntries(names.map((name) => [name, whole[name as 'a']])) };
+  .map(({ key, operation, values, part }) => {
+    const names = operation === 'delete' ? [] : part;
+    return { key, operation, set: Object.fromEntries(names.map((name) => [name, values[name as 'a']])) };
   });
 
 let server: EmbeddedPostgres;
@@ -35,8 +36,13 @@ beforeAll(async () => {
   bed = await ApplyBed.open(
     server,
     'orders',
-    'create table rows (id int primary key, a numeric(6,1), b text, c numeric)',
+    'create table rows (id int primary key, a numeric(6,1), b text, c numeric, d numeric(6,2) default 7)',
   );
+  // The rights for all of them: each target below is of a configuration of its own.
+  await bed.targets([
+    { table: 'public.rows', set: COLUMNS },
+    { table: 'public.rows', operation: 'delete' },
+  ]);
 });
 afterAll(async () => {
   await bed?.[Symbol.asyncDispose]();
@@ -63,7 +69,7 @@ async function reset(): Promise<void> {
 }
 
 async function table(): Promise<unknown> {
-  return bed.rows('select id, a::text, b, c::text from rows order by id');
+  return bed.rows('select id, a::text, b, c::text, d::text from rows order by id');
 }
 
 /** Applies what was delivered, in batches of one transaction; what waits for its row is tried again in order of version. */

@@ -107,6 +107,20 @@ describe('the rights that writes need', () => {
     await expect(place.role.query('select * from orders for update')).rejects.toMatchObject({ code: '42501' });
   });
 
+  test('beside a delete an insert brings back what other entries set, which takes the right to insert it', async () => {
+    await using place = await open('returns', 'create table orders (id int primary key, status text, note text)');
+    const upsert = await place.target('orders', 'upsert', { key: ['id'], set: ['status'] });
+    const patch = await place.target('orders', 'update', { key: ['id'], set: ['note'] });
+    const remove = await place.target('orders', 'delete', { key: ['id'] });
+    const statement = async (targets: readonly Writes[]) => (await granted(place, targets)).at(-1);
+    expect(await statement([upsert, patch])).toBe(
+      'grant select, insert ("id", "status"), update ("status", "note") on "public"."orders" to "returns worker";',
+    );
+    expect(await statement([upsert, patch, remove])).toBe(
+      'grant select, insert ("id", "status", "note"), update ("status", "note"), delete on "public"."orders" to "returns worker";',
+    );
+  });
+
   test('an insert needs the sequence of a serial column that it leaves out, and of no other', async () => {
     await using place = await open(
       'serials',

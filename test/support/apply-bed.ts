@@ -32,6 +32,9 @@ export interface Asked {
   readonly isReplay?: boolean;
 }
 
+/** Of `reverse.apply`, where `key`, `set` and `expect` are lists of columns. */
+type Entry = Partial<Record<keyof ApplyEntry, unknown>>;
+
 export interface ParkedIntent {
   readonly event: string;
   readonly kind: string;
@@ -87,7 +90,13 @@ export class ApplyBed implements AsyncDisposable {
     return new ApplyBed({ pool, worker, grant, state, database, secret: await state.reverseSecret.get() });
   }
 
-  async target(entry: Partial<Record<keyof ApplyEntry, unknown>>): Promise<Target> {
+  async target(entry: Entry): Promise<Target> {
+    const [target] = await this.targets([entry]);
+    return target as Target;
+  }
+
+  /** Of one configuration, with the rights that they need together. */
+  async targets(entries: readonly Entry[]): Promise<readonly Target[]> {
     const config = {
       name: CONNECTOR,
       legacy: { url: 'unused' },
@@ -95,28 +104,26 @@ export class ApplyBed implements AsyncDisposable {
       capture: CAPTURE,
       reverse: {
         queue: 'http://127.0.0.1:1/000000000000/unused',
-        apply: [
-          {
-            match: { source: ['new'] },
-            operation: 'upsert',
-            version: 'detail.version',
-            ...entry,
-            key: paths(entry.key ?? ['id']),
-            ...(entry.set === undefined ? {} : { set: paths(entry.set) }),
-            ...(entry.expect === undefined ? {} : { expect: paths(entry.expect) }),
-          },
-        ],
+        apply: entries.map((entry) => ({
+          match: { source: ['new'] },
+          operation: 'upsert',
+          version: 'detail.version',
+          ...entry,
+          key: paths(entry.key ?? ['id']),
+          ...(entry.set === undefined ? {} : { set: paths(entry.set) }),
+          ...(entry.expect === undefined ? {} : { expect: paths(entry.expect) }),
+        })),
       },
     };
     await this.#grant(config);
     const { reverse } = configSchema.parse(config);
     const { targets, findings } = await compileReverse(this.#worker, reverse?.apply ?? [], { stateSchema: 'banyan' });
-    const [target] = targets;
-    if (target === undefined) throw new Error(JSON.stringify(findings));
-    const table = `${target.table.schema}.${target.table.name}`;
-    const moved = (await this.state.stages.list()).some((stage) => stage.table === table);
-    if (!moved) await this.state.stages.set(table, 'dual', 'a test');
-    return target;
+    if (targets.length < entries.length) throw new Error(JSON.stringify(findings));
+    for (const table of new Set(targets.map((target) => `${target.table.schema}.${target.table.name}`))) {
+      const moved = (await this.state.stages.list()).some((stage) => stage.table === table);
+      if (!moved) await this.state.stages.set(table, 'dual', 'a test');
+    }
+    return targets;
   }
 
   intent(target: Target, asked: Asked): Intent {

@@ -5,6 +5,7 @@ import { marksAfter, type Texts, valuesToInsert } from '../../src/reverse/marks.
 import type { AppliedVersion } from '../../src/state/applied-versions.ts';
 
 const COLUMNS = ['a', 'b', 'c'];
+const DEFAULTS: Texts = { a: null, b: null, c: '7' };
 
 /** What the producer did to one row, in the order of its versions. */
 type Step = { readonly operation: 'upsert' | 'insert' | 'update' | 'delete'; readonly set: Texts };
@@ -12,13 +13,16 @@ type Event = Step & { readonly version: bigint };
 
 const step: fc.Arbitrary<Step> = fc
   .record({
-    operation: fc.constantFrom('upsert', 'upsert', 'insert', 'update', 'update', 'update', 'delete'),
-    whole: fc.record({ a: text(), b: text(), c: text() }),
-    part: fc.subarray(COLUMNS, { minLength: 1 }),
+    operation: fc.constantFrom('upsert', 'upsert', 'insert', 'update', 'update', 'update', 'delete', 'delete'),
+    values: fc.record({ a: text(), b: text(), c: text() }),
+    part: fc.subarray(COLUMNS),
+    one: fc.constantFrom(...COLUMNS),
   })
-  .map(({ operation, whole, part }) => {
-    const names = operation === 'delete' ? [] : operation === 'update' ? part : COLUMNS;
-    const set = Object.fromEntries(names.map((name) => [name, whole[name as 'a'] ?? null]));
+  .map(({ operation, values, part, one }) => {
+    // What makes a row may set anything, also nothing but its key; an update sets something.
+    const some = operation === 'update' && part.length === 0 ? [one] : part;
+    const names = operation === 'delete' ? [] : some;
+    const set = Object.fromEntries(names.map((name) => [name, values[name as 'a'] ?? null]));
     return { operation, set };
   });
 
@@ -26,13 +30,15 @@ function text(): fc.Arbitrary<string | null> {
   return fc.option(fc.constantFrom('1', '2', '3', '4'), { nil: null });
 }
 
-/** Each event once and in order. An update of a row that is not there changes nothing. */
+/** Each event once and in order. An update of a row that is not there waits for it, and for what the event that makes it does not set. */
 function inOrder(events: readonly Event[]): Texts | undefined {
   let row: Texts | undefined;
+  let waiting: Texts = {};
   for (const { operation, set } of events) {
-    if (operation === 'delete') row = undefined;
-    else if (operation !== 'update') row = { ...row, ...set };
+    if (operation === 'delete') [row, waiting] = [undefined, {}];
     else if (row !== undefined) row = { ...row, ...set };
+    else if (operation === 'update') waiting = { ...waiting, ...set };
+    else [row, waiting] = [{ ...DEFAULTS, ...waiting, ...set }, {}];
   }
   return row;
 }
@@ -87,13 +93,17 @@ class Side {
         if (decision.kind !== 'row-missing') throw new Error(`nothing is promised or replayed, but: ${decision.kind}`);
         return false;
       case 'insert': {
-        const values = valuesToInsert(decision.columns, { own: set, known: known.columns, version });
-        this.row = Object.fromEntries(decision.columns.map((name, index) => [name, values[index] ?? null]));
+        const columns = [...decision.columns, ...(decision.restored ?? [])];
+        const values = valuesToInsert(columns, { own: set, known: known.columns, version });
+        this.row = { ...DEFAULTS, ...Object.fromEntries(columns.map((name, index) => [name, values[index] ?? null])) };
         break;
       }
-      case 'update':
-        this.row = { ...row, ...Object.fromEntries(decision.columns.map((name) => [name, set[name] ?? null])) };
+      case 'update': {
+        const own = decision.columns.map((name) => [name, set[name] ?? null]);
+        const reset = (decision.reset ?? []).map((name) => [name, DEFAULTS[name] ?? null]);
+        this.row = { ...row, ...Object.fromEntries([...own, ...reset]) };
         break;
+      }
       case 'delete':
         this.row = undefined;
         break;

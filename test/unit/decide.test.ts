@@ -256,6 +256,46 @@ describe('a delete', () => {
   });
 });
 
+describe('a delete of a row that was made anew', () => {
+  const late = { operation: 'delete', set: [], row: untouched } as const;
+  /** `b` is of the row before. */
+  const anew = { ...written(6n), columns: { a: mark(6n, 'a1'), b: mark(3n, 'b1') } };
+
+  test('resets what older events had set, as far as nobody else has written it', () => {
+    const update = { do: 'update', columns: [], conflict: undefined, announce: false };
+    const next = { created: 6n, deleted: 5n, last: 6n };
+    expect(decide(facts({ ...late, known: anew }))).toEqual({ ...update, reset: ['b'], next });
+    const changed = { ...untouched, hashes: { a: 'a1', b: 'by hand' } };
+    expect(decide(facts({ ...late, known: anew, row: changed }))).toEqual({ do: 'stale', next });
+    expect(decide(facts({ ...late, known: anew, row: undefined }))).toEqual({ do: 'stale', next });
+    const gone = { ...untouched, hashes: { a: 'a1' } };
+    expect(decide(facts({ ...late, known: anew, row: gone }))).toEqual({ do: 'stale', next });
+  });
+
+  test('resets nothing that another delete has reset, and nothing where a person wants the row as it is', () => {
+    expect(decide(facts({ ...late, known: { ...anew, deleted: 4n } }))).toMatchObject({ do: 'stale' });
+    expect(decide(facts({ ...late, known: { ...anew, deleted: 2n } }))).toMatchObject({ reset: ['b'] });
+    expect(decide(facts({ ...late, known: anew, decided: 'current' }))).toMatchObject({ do: 'stale' });
+    expect(decide(facts({ ...late, known: anew, replayed: true }))).toMatchObject({ do: 'fail', kind: 'replayed' });
+  });
+
+  test('asks what its producer has heard of where that was told something', () => {
+    const told = { ...anew, told: true };
+    expect(decide(facts({ ...late, known: told, basedOn: '1' }))).toEqual({ do: 'ask' });
+    expect(decide(facts({ ...late, known: told }))).toMatchObject({ reset: ['b'], announce: true });
+  });
+});
+
+test('what makes a row brings back what newer patches had set, also what it does not set itself', () => {
+  const columns = {
+    b: { ...mark(9n, undefined), kept: 'b9' },
+    c: { ...mark(4n, undefined), kept: null },
+    d: mark(2n, undefined),
+  };
+  const known = { ...unknown, deleted: 3n, columns };
+  expect(decide(facts({ known }))).toMatchObject({ do: 'insert', columns: ['a', 'b'], restored: ['c'] });
+});
+
 describe('a row that the other side has changed', () => {
   const known = written(4n);
   table([
