@@ -5,6 +5,12 @@ import { ApplyBed, brief } from '../support/apply-bed.ts';
 
 const TABLES = `
   create table notes (id int primary key, a int, note varchar(20), code char(4), doc jsonb, level numeric(4,1) default 1.5);
+  create schema "Kinds";
+  create type "Kinds"."Mood" as enum ('good', 'bad');
+  create domain "Kinds".short as varchar(3) check (value <> '');
+  create type "Kinds".pair as (x int, y text);
+  create table kinds (id int primary key, a int, "the Mood" "Kinds"."Mood", moods "Kinds"."Mood"[], brief "Kinds".short, pair "Kinds".pair,
+    at timestamptz(3), took interval, bits bit(3), bytes bytea, plain json, place point, span numrange, mail xml, rate float8);
   create table strict (id int primary key, a int, note text not null default 'none', must text not null);
   create function touch() returns trigger language plpgsql as $$ begin new.seen := concat(new.seen, '.'); return new; end $$;
   create table touched (id int primary key, a int, note text, seen text);
@@ -122,6 +128,37 @@ for (const together of [false, true]) {
     });
   });
 }
+
+const KINDS: Readonly<Record<string, string>> = {
+  'the Mood': 'bad',
+  moods: '{good,bad}',
+  brief: 'abc',
+  pair: '(1,"x, y")',
+  at: '2026-03-01 12:00:00.123+00',
+  took: '1 mon 2 days 03:04:05.5',
+  bits: '101',
+  bytes: '\\x00ff',
+  plain: '{ "b":1, "a":2 }',
+  place: '(1.5,2)',
+  span: '[1.5,2.50)',
+  mail: '<a>&amp;</a>',
+  rate: '0.1',
+};
+
+test('a newer patch comes back whatever the types of its columns are', async () => {
+  const targets = await targetsOf('kinds', Object.keys(KINDS));
+  // In the order of the table, as the target has them.
+  const values = (kind: string, version: number) => (kind === 'p' ? Object.values(KINDS) : short(kind, version));
+  const { id, outcomes } = await deliver('u1 p4 d2 u3 p5', { targets, values });
+  expect(outcomes).toEqual(['applied echo', 'applied echo', 'applied echo', 'applied echo', 'applied unchanged']);
+  const [found] = await bed.rows(
+    `select row_to_json(k)::text as k from (select ${Object.keys(KINDS)
+      .map((name) => `format('%s', "${name}") as "${name}"`)
+      .join()} from kinds where id = ${id}) as k`,
+  );
+  const { k } = found as { k: string };
+  expect({ ...JSON.parse(k), at: KINDS.at }).toEqual(KINDS);
+});
 
 test('a late delete writes behind its tag, and only what an earlier one has not', async () => {
   const { id } = await deliver('u1 p2 u6');
