@@ -253,7 +253,7 @@ export function compileMapper(options: CompileOptions): Mapper {
     counters,
     firstIndex: range.first,
     reads:
-      transform === undefined
+      transform === undefined && range.size > 0
         ? compileReads(plan, rulesOf.read[0], {
             columns: relation.columns.length,
             resourcePrefix,

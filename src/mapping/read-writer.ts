@@ -46,6 +46,7 @@ const TEXT = new ByteText(256 * 1_024);
 /** Events are cut out of the text when it is this long. */
 const CUT_BYTES = 64 * 1_024;
 
+const NO_BYTES = Buffer.alloc(0);
 const NULL = new ByteConstant('null');
 const NO_VALUE_BYTES = new ByteConstant(NO_VALUE);
 const COMMA = new ByteConstant(',');
@@ -106,7 +107,7 @@ export class ReadWriter {
   /** Room for all that is written of every row but its values, and for what a value needs beside its bytes. */
   readonly #reserve: number;
   readonly #row: RowBytes;
-  readonly #value: ByteValue = { bytes: Buffer.alloc(0), start: 0, end: 0 };
+  readonly #value: ByteValue = { bytes: NO_BYTES, start: 0, end: 0 };
   #mark: TransactionHeader | undefined;
   #chunk: ChunkBytes | undefined;
 
@@ -134,7 +135,7 @@ export class ReadWriter {
     const constants = [this.#end, this.#idEnd, this.#metadata, ...values.map(({ before }) => before)];
     this.#reserve =
       constants.reduce((sum, { length }) => sum + length, 2 * ORDINAL_DIGITS) + values.length * VALUE_EXTRA_BYTES;
-    this.#row = { bytes: Buffer.alloc(0), starts: new Int32Array(columns), ends: new Int32Array(columns) };
+    this.#row = { bytes: NO_BYTES, starts: new Int32Array(columns), ends: new Int32Array(columns) };
   }
 
   /** An event for each row; undefined where the mapper has to make it. */
@@ -155,6 +156,8 @@ export class ReadWriter {
       layouts = [];
       TEXT.at = 0;
     }
+    // The mapper lives on, and must not keep the chunk.
+    this.#row.bytes = this.#value.bytes = NO_BYTES;
     return events;
   }
 

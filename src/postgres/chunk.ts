@@ -11,6 +11,8 @@ export type { ChunkTable, KeyColumn } from './chunk-key.ts';
 
 export interface ChunkLimits {
   readonly rows: number;
+  /** Rows that a condition is asked about; default: as many as it may take. */
+  readonly lookedAt?: number;
   readonly bytes: number;
   /** Of a row, as wide as they were last; undefined: nobody knows. Only a hint: what comes is measured. */
   readonly rowBytes?: number | undefined;
@@ -61,7 +63,7 @@ export function readChunk(client: pg.ClientBase, table: ChunkTable, request: Chu
     // Sorting by ctid would sort the whole rest of the table: a scan by ranges of it comes in order already.
     tail: byPosition ? `limit ${limits.rows}` : `order by ${keyNames(table)} limit ${limits.rows}`,
     limits,
-    range: where === undefined ? undefined : { after, rows: limits.rows },
+    range: where === undefined ? undefined : { after, rows: limits.lookedAt ?? limits.rows },
     spare: request.spare,
   });
 }
@@ -71,7 +73,7 @@ export function readKeys(
   client: pg.ClientBase,
   table: ChunkTable,
   keys: readonly (readonly string[])[],
-  where: string | undefined,
+  { where, spare }: Pick<ChunkRequest, 'where' | 'spare'>,
 ): Promise<Chunk> {
   const names = table.key.map(({ name }) => quoteIdentifier(name));
   const columns = table.key.map((column, index) => castTo(`unnest($${index + 1}::text[])`, column));
@@ -84,7 +86,7 @@ export function readKeys(
     tail: '',
     limits: { rows: Number.MAX_SAFE_INTEGER, bytes: Number.MAX_SAFE_INTEGER },
     range: undefined,
-    spare: undefined,
+    spare,
   });
 }
 
@@ -158,14 +160,14 @@ async function fetchRows(client: pg.ClientBase, into: WireRows, limits: ChunkLim
   let { rowBytes } = limits;
   for (let atMost = rowBytes === undefined ? FIRST_FETCH : MAX_FETCH; ;) {
     // Half of what is left, as wide as the rows were so far.
-    const fitting = Math.ceil((limits.bytes - into.bytes) / 2 / Math.max(1, rowBytes ?? 1));
+    const fitting = Math.ceil((limits.bytes - into.held) / 2 / Math.max(1, rowBytes ?? 1));
     const size = Math.max(1, Math.min(MAX_FETCH, atMost, fitting, limits.rows - into.length));
     // How wide the next rows are is known only when they come: those behind the limit are let go one by one, and read by the next chunk.
     const fetched = await fetchInto(client, { portal: 'banyan_chunk', rows: size, into, maxBytes: limits.bytes });
-    if (into.bytes >= limits.bytes) return { atEnd: false };
+    if (into.held >= limits.bytes) return { atEnd: false };
     if (fetched < size) return { atEnd: true };
     if (into.length >= limits.rows) return { atEnd: false };
-    rowBytes = into.bytes / into.length;
+    rowBytes = into.held / into.length;
     atMost = size * 4;
   }
 }

@@ -106,7 +106,7 @@ class WireFetch implements pg.Submittable {
       if (end > received) break;
       if (kind === DATA_ROW) {
         this.#rows += 1;
-        if (into.bytes < maxBytes) into.keep(place + HEADER_BYTES, end);
+        if (into.held < maxBytes) into.keep(place + HEADER_BYTES, end);
       } else {
         // A copy: whoever gets it may keep it, and the buffer is written anew.
         this.#pass(Buffer.from(bytes.subarray(place, end)));

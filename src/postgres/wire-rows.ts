@@ -13,8 +13,12 @@ export const MAX_ROW_BYTES = 0x0fffffff;
 
 const FIRST_BYTES = 64 * 1_024;
 const FIRST_ROWS = 1_024;
-/** A buffer that had to be larger for a row of its kind is not kept for the next ones. */
+/** A buffer that had to be larger is not kept for the next rows. */
 const KEPT_BYTES = 8 * 1_024 * 1_024;
+/** The chunk that is being sent, and the one that is read ahead. */
+const KEPT_ROWS = 2;
+/** Of more, finding out which are asked for costs more than making all cells. */
+const FEW_COLUMNS = 16;
 /** Decoded at a time, one character a byte: rows are asked for in order, and one call decodes hundreds. */
 const TEXT_BYTES = 64 * 1_024;
 const EMPTY = Buffer.alloc(0) as SliceBuffer;
@@ -57,6 +61,11 @@ export class WireRows {
   /** Of all values. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** Of all rows in memory: NULLs, too, have a length that says so. */
+  get held(): number {
+    return this.#kept;
   }
 
   /** Valid until something is received, settled or cleared. */
@@ -107,7 +116,6 @@ export class WireRows {
   /** For other rows; those that were there are gone. */
   reset(cells: number): void {
     this.#cells = cells;
-    if (this.#buffer.length > KEPT_BYTES) this.#buffer = EMPTY;
     this.#kept = 0;
     this.#received = 0;
     this.#length = 0;
@@ -116,12 +124,44 @@ export class WireRows {
   }
 
   at(row: number): Cell[] | undefined {
-    return this.#read(row, this.#cells);
+    if (row >= this.#length) return undefined;
+    const buffer = this.#buffer;
+    const cells: Cell[] = [];
+    let place = (this.#starts[row] as number) + COUNT_BYTES;
+    for (let column = 0; column < this.#cells; column += 1) {
+      const length = int32At(buffer, place);
+      place += LENGTH_BYTES;
+      cells.push(length === IS_NULL ? null : this.#textOf(place, place + length));
+      if (length !== IS_NULL) place += length;
+    }
+    return cells;
   }
 
   /** Of any column that was selected. */
   value(row: number, column: number): Cell {
-    return this.#read(row, column + 1)?.[column];
+    return this.pick(row, [column])[0];
+  }
+
+  /** Some of the row's values, without making the others. */
+  pick(row: number, columns: readonly number[]): Cell[] {
+    if (columns.length > FEW_COLUMNS) {
+      const cells = this.at(row);
+      return columns.map((column) => cells?.[column]);
+    }
+    const picked: Cell[] = [];
+    if (row >= this.#length) return picked;
+    const buffer = this.#buffer;
+    const last = Math.max(...columns);
+    let place = (this.#starts[row] as number) + COUNT_BYTES;
+    for (let column = 0; column <= last; column += 1) {
+      const length = int32At(buffer, place);
+      place += LENGTH_BYTES;
+      const end = length === IS_NULL ? place : place + length;
+      const at = columns.indexOf(column);
+      if (at >= 0) picked[at] = length === IS_NULL ? null : this.#textOf(place, end);
+      place = end;
+    }
+    return picked;
   }
 
   /** Finds the row's values where they are. Returns whether there is such a row. */
@@ -143,20 +183,6 @@ export class WireRows {
 
   *[Symbol.iterator](): Generator<Cell[]> {
     for (let row = 0; row < this.#length; row += 1) yield this.at(row) ?? [];
-  }
-
-  #read(row: number, count: number): Cell[] | undefined {
-    if (row >= this.#length) return undefined;
-    const buffer = this.#buffer;
-    const cells: Cell[] = [];
-    let place = (this.#starts[row] as number) + COUNT_BYTES;
-    for (let column = 0; column < count; column += 1) {
-      const length = int32At(buffer, place);
-      place += LENGTH_BYTES;
-      cells.push(length === IS_NULL ? null : this.#textOf(place, place + length));
-      if (length !== IS_NULL) place += length;
-    }
-    return cells;
   }
 
   #textOf(start: number, end: number): string {
@@ -189,8 +215,8 @@ export class SpareRows {
     return rows;
   }
 
-  /** Nobody may look at them any more. */
+  /** Nobody may look at them any more. Kept are as many as one reader needs, none that a few huge rows have made large. */
   give(rows: WireRows): void {
-    this.#spare.push(rows);
+    if (this.#spare.length < KEPT_ROWS && rows.buffer.length <= KEPT_BYTES) this.#spare.push(rows);
   }
 }

@@ -106,10 +106,12 @@ for (const major of majors) {
           expect(await readAll(client, table, { ...wide, rows: size })).toEqual(ordered);
         }
         const [first, ...others] = ordered.map((row) => row.slice(0, table.key.length) as string[]);
-        const again = await readKeys(client, table, [...others, ...others], undefined);
+        const again = await readKeys(client, table, [...others, ...others], { where: undefined });
         expect(sorted(again.rows)).toEqual(sorted(ordered.slice(1)));
-        expect([...(await readKeys(client, table, [first ?? []], undefined)).rows]).toEqual(ordered.slice(0, 1));
-        expect([...(await readKeys(client, table, [], undefined)).rows]).toEqual([]);
+        expect([...(await readKeys(client, table, [first ?? []], { where: undefined })).rows]).toEqual(
+          ordered.slice(0, 1),
+        );
+        expect([...(await readKeys(client, table, [], { where: undefined })).rows]).toEqual([]);
       },
     );
   });

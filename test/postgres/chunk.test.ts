@@ -76,7 +76,7 @@ for (const major of majors) {
         expect(rows).toEqual(expected);
         expect(rows).toHaveLength(count);
         const ids = expected.map(([id]) => [String(id)]);
-        expect(sorted((await readKeys(client, table, [...ids, ['1']], where)).rows)).toEqual(
+        expect(sorted((await readKeys(client, table, [...ids, ['1']], { where })).rows)).toEqual(
           sorted(await texts(client, `select * from conditional where (${where}\n)`)),
         );
       });
@@ -95,6 +95,23 @@ for (const major of majors) {
           [0, 8, ['16'], false],
           [0, 8, ['24'], false],
           [1, 1, ['29'], true],
+        ]);
+      });
+
+      test('takes no more rows than a chunk may have, whatever number it is asked about', async () => {
+        const limits = { ...wide, rows: 5, lookedAt: 20 };
+        const ends: unknown[] = [];
+        for (let after: readonly string[] | undefined; ;) {
+          const chunk = await readChunk(client, table, { after, limits, where: 'id > 18' });
+          ends.push([chunk.rows.length, chunk.lookedAt, chunk.last, chunk.atEnd]);
+          if (chunk.atEnd) break;
+          after = chunk.last;
+        }
+        expect(ends).toEqual([
+          [2, 20, ['20'], false],
+          [5, 5, ['25'], false],
+          [5, 5, ['30'], false],
+          [0, 0, undefined, true],
         ]);
       });
 
@@ -244,7 +261,7 @@ for (const major of majors) {
           const plans = await readDeclared(client, async () => {
             await readChunk(client, table, { after: undefined, limits, where: undefined });
             await readChunk(client, table, { after, limits, where: undefined });
-            await readKeys(client, table, [after, after], undefined);
+            await readKeys(client, table, [after, after], { where: undefined });
           });
           expect(plans).toHaveLength(3);
           for (const plan of plans) {

@@ -12,7 +12,7 @@ const rows: readonly Tuple[] = [
   ['3', 'c'],
   ['4', 'd'],
 ];
-const keyOf = (row: Tuple): string => row[0] ?? '';
+const keyAt = (place: number): string => rows[place]?.[0] ?? '';
 
 function opened(): ChunkWindow {
   const window = new ChunkWindow();
@@ -34,14 +34,14 @@ function next(window: ChunkWindow): Tuple | undefined {
 describe('a chunk between its marks', () => {
   test('hands on all of its rows, in order, where nothing touched them', () => {
     const window = opened();
-    window.close(rows, keyOf);
+    window.close(rows, keyAt);
     expect(rest(window)).toEqual(rows);
     expect(window.take(10)).toEqual([]);
   });
 
   test('hands on as many as are asked for', () => {
     const window = opened();
-    window.close(rows, keyOf);
+    window.close(rows, keyAt);
     window.touch('2', true);
     expect(window.take(2)).toEqual([0, 2]);
     expect(window.take(2)).toEqual([3]);
@@ -52,7 +52,7 @@ describe('a chunk between its marks', () => {
     const window = new ChunkWindow();
     window.touch('2', true);
     window.open(mark, 0);
-    window.close(rows, keyOf);
+    window.close(rows, keyAt);
     expect(rest(window)).toEqual(rows);
   });
 
@@ -61,14 +61,14 @@ describe('a chunk between its marks', () => {
     window.touch('1', true);
     window.touch('3', false);
     window.touch('9', false);
-    window.close(rows, keyOf);
+    window.close(rows, keyAt);
     expect(rest(window)).toEqual([rows[1], rows[3]]);
     expect(window.uncovered).toEqual([rows[2]]);
   });
 
   test('drops what is touched behind the high mark, as long as it was not handed on', () => {
     const window = opened();
-    window.close(rows, keyOf);
+    window.close(rows, keyAt);
     expect(next(window)).toEqual(rows[0]);
     window.touch('1', false);
     window.touch('2', true);
@@ -81,7 +81,7 @@ describe('a chunk between its marks', () => {
 
   test('goes on dropping after rows were handed on in between', () => {
     const window = opened();
-    window.close(rows, keyOf);
+    window.close(rows, keyAt);
     window.touch('2', true);
     expect(next(window)).toEqual(rows[0]);
     window.touch('3', true);
@@ -90,7 +90,8 @@ describe('a chunk between its marks', () => {
 
   test('drops all of the rows that nothing tells apart', () => {
     const window = opened();
-    window.close([...rows, ['2', 'b'], ['2', 'b']], keyOf);
+    const more: readonly Tuple[] = [...rows, ['2', 'b'], ['2', 'b']];
+    window.close(more, (place) => more[place]?.[0] ?? '');
     window.touch('2', true);
     expect(rest(window)).toEqual([rows[0], rows[2], rows[3]]);
   });
@@ -98,10 +99,10 @@ describe('a chunk between its marks', () => {
   test('has nothing left once it is spoiled, before the high mark and behind it', () => {
     const early = opened();
     early.spoil('truncated');
-    early.close(rows, keyOf);
+    early.close(rows, keyAt);
     expect(rest(early)).toEqual([]);
     const late = opened();
-    late.close(rows, keyOf);
+    late.close(rows, keyAt);
     expect(next(late)).toEqual(rows[0]);
     late.spoil('truncated');
     late.touch('3', false);

@@ -5,7 +5,7 @@ import { type Chunk, type ChunkLimits, type ChunkTable, readChunk, readKeys } fr
 import type { SpareRows } from '../../postgres/wire-rows.ts';
 import type { Shape } from '../table-shape.ts';
 import type { Marks } from '../marks.ts';
-import { keyIndexes, rowKey, type TableWatch } from './watch.ts';
+import { keyIndexes, keyText, type TableWatch } from './watch.ts';
 import type { ChunkWindow } from './window.ts';
 
 /** Before a chunk is read again. */
@@ -99,7 +99,7 @@ async function readBetweenMarks(
     const table = { ...place, key, columns: shape.relation.columns.map(({ name }) => name) };
     const chunk = await withReader(pool, (client) =>
       'keys' in request
-        ? readKeys(client, table, request.keys, where)
+        ? readKeys(client, table, request.keys, { where, spare })
         : readChunk(client, table, { after: request.after, limits: request.limits, where, spare }),
     );
     const low = await lowMark.seen;
@@ -113,7 +113,7 @@ async function readBetweenMarks(
           window.spoil('a change that was streamed already was not visible yet');
         }
         watch.recent.prune(chunk.snapshot);
-        window.close(chunk.rows, (row) => rowKey(row, indexes));
+        window.close(chunk.rows, (place) => keyText(chunk.rows.pick(place, indexes)));
       },
       signal,
     });

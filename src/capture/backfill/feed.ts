@@ -31,9 +31,7 @@ export async function feed(ready: ReadyChunk, options: FeedOptions): Promise<num
   const account = new ChunkAccount();
   let ordinal = 0;
   for (let places = window.take(ROWS_PER_TURN); places.length > 0; places = window.take(ROWS_PER_TURN)) {
-    for (const mapper of ready.shape.mappers) {
-      if (mapper.takesReads) deliver(places, { ready, mapper, account, ordinal, options });
-    }
+    deliver(places, { ready, account, ordinal, options });
     counters.read += places.length;
     ordinal += places.length;
     await turn();
@@ -44,28 +42,40 @@ export async function feed(ready: ReadyChunk, options: FeedOptions): Promise<num
   return ordinal;
 }
 
-interface Target {
+interface Batch {
   readonly ready: ReadyChunk;
-  readonly mapper: Mapper;
   readonly account: ChunkAccount;
   /** Of the first row. */
   readonly ordinal: number;
   readonly options: FeedOptions;
 }
 
-function deliver(places: readonly number[], to: Target): void {
-  const { ready, mapper, account, ordinal, options } = to;
+/** What the rows of a batch are mapped by. */
+interface Target extends Batch {
+  readonly mapper: Mapper;
+}
+
+/** Row by row: the events of one that several entries take stay together, and keys that several rows have stay in the order of their sequences. */
+function deliver(places: readonly number[], batch: Batch): void {
+  const { ready, account, ordinal, options } = batch;
   const { table, run, dispatcher } = options;
-  const events = mapper.reads?.write(ready.chunk.rows, { places, ordinal, mark: ready.low, run });
+  const targets = ready.shape.mappers
+    .filter((mapper) => mapper.takesReads)
+    .map((mapper) => ({
+      to: { ...batch, mapper },
+      events: mapper.reads?.write(ready.chunk.rows, { places, ordinal, mark: ready.low, run }),
+    }));
   for (let number = 0; number < places.length; number += 1) {
-    const source = new ReadSource(to, places[number] as number, ordinal + number);
-    const event = events?.[number];
-    if (event === undefined) {
-      deliverMapped(source, to);
-      continue;
+    for (const { to, events } of targets) {
+      const source = new ReadSource(to, places[number] as number, ordinal + number);
+      const event = events?.[number];
+      if (event === undefined) {
+        deliverMapped(source, to);
+        continue;
+      }
+      account.open();
+      dispatcher.submit(forwardDelivery(event, { source, table, exclusive: false }));
     }
-    account.open();
-    dispatcher.submit(forwardDelivery(event, { source, table, exclusive: false }));
   }
 }
 

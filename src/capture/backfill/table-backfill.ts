@@ -4,16 +4,11 @@ import type { ChunkLimits } from '../../postgres/chunk.ts';
 import type { BackfillPart } from '../../state/backfills.ts';
 import { type ChunkPlace, type ChunkSource, nextChunk, type ReadyChunk } from './chunks.ts';
 import type { FeedOptions } from './feed.ts';
+import { Pace } from './pace.ts';
 import { sendChunk } from './send.ts';
 
-/** How long a chunk may take from its low mark to the last settled event; the next one gets as many rows as fit. */
-const CHUNK_SECONDS = 0.5;
-/** More rows at once go no faster, and keep more of them in memory. */
-const MAX_CHUNK: ChunkLimits = { rows: 40_000, bytes: 4_000_000 };
-const FIRST_CHUNK_ROWS = 500;
-const MIN_CHUNK_ROWS = 100;
-/** From one chunk to the next. */
-const MAX_GROWTH = 4;
+/** Of a chunk, whatever its rows are. */
+const MAX_CHUNK_BYTES = 4_000_000;
 const LOOK_AGAIN_MS = 500;
 
 export interface TableBackfillOptions {
@@ -47,7 +42,9 @@ class PartReader {
   readonly #options: TableBackfillOptions;
   readonly #part: BackfillPart;
   readonly #place: ChunkPlace;
-  #rows = FIRST_CHUNK_ROWS;
+  /** Of rows that are sent, and of those that a condition is asked about: where it takes none for long, the next may all be of those that it takes. */
+  readonly #sent = new Pace();
+  readonly #looked = new Pace();
   /** Of a row of the last chunk. */
   #rowBytes: number | undefined;
 
@@ -66,7 +63,8 @@ class PartReader {
         const started = performance.now();
         const ready = await (ahead ?? this.#read(cursor));
         const { chunk } = ready;
-        if (chunk.rows.length > 0) this.#rowBytes = chunk.bytes / chunk.rows.length;
+        const read = chunk.rows.length;
+        if (read > 0) this.#rowBytes = chunk.bytes / read;
         if (chunk.filenode !== undefined && chunk.filenode !== filenode) {
           source.watch.forget(ready.window);
           log.info({ relation: this.#part.relation }, 'the table was rewritten: reading it from its beginning again');
@@ -90,7 +88,9 @@ class PartReader {
         cursor = chunk.last ?? cursor;
         await this.#options.advance({ part: this.#part.number, cursor, done: chunk.atEnd, rows });
         if (chunk.atEnd) return;
-        this.#adapt(chunk.lookedAt, (performance.now() - started) / 1_000);
+        const seconds = (performance.now() - started) / 1_000;
+        this.#sent.adapt(read, seconds);
+        this.#looked.adapt(chunk.lookedAt, seconds);
       }
     } finally {
       await this.#drop(ahead);
@@ -101,7 +101,12 @@ class PartReader {
     await this.#turn();
     const { source, signal } = this.#options;
     signal.throwIfAborted();
-    const limits = { rows: this.#rows, bytes: MAX_CHUNK.bytes, rowBytes: this.#rowBytes };
+    const limits: ChunkLimits = {
+      rows: this.#sent.rows,
+      lookedAt: this.#looked.rows,
+      bytes: MAX_CHUNK_BYTES,
+      rowBytes: this.#rowBytes,
+    };
     return nextChunk(source, this.#place, { after, limits });
   }
 
@@ -119,15 +124,5 @@ class PartReader {
       if (reason === undefined) return;
       await sleep(LOOK_AGAIN_MS, signal);
     }
-  }
-
-  #adapt(rows: number, seconds: number): void {
-    if (rows === 0 || seconds <= 0) return;
-    const wanted = Math.round((rows / seconds) * CHUNK_SECONDS);
-    // What is much more at once may also take much longer a row.
-    this.#rows = Math.max(
-      MIN_CHUNK_ROWS,
-      Math.min(MAX_CHUNK.rows, wanted, MAX_GROWTH * Math.max(rows, MIN_CHUNK_ROWS)),
-    );
   }
 }

@@ -1,10 +1,11 @@
-import type { RowChange, TableChange, Tuple } from '../../core/change.ts';
+import type { Cell, RowChange, TableChange, Tuple } from '../../core/change.ts';
 import type { Mapper } from '../../mapping/mapper.ts';
 import { MovedRows } from './moved.ts';
 import { ChunkWindow, RecentCommits } from './window.ts';
 
 /** Between the cells of a row key: no text of PostgreSQL contains it. */
 const SEPARATOR = '\u0000';
+const NO_TEXT = SEPARATOR + SEPARATOR;
 
 /** The stream as a backfill of one table sees it: told of every change of the table, in its turn, before the change goes on. */
 export class TableWatch {
@@ -121,13 +122,16 @@ export function indexesOf(
 }
 
 export function rowKey(row: Tuple, indexes: readonly number[], fallback?: Tuple): string {
-  if (indexes.length === 1) return cellText(row, indexes[0] as number, fallback);
-  return indexes.map((index) => cellText(row, index, fallback)).join(SEPARATOR);
+  const [only] = indexes;
+  if (indexes.length === 1 && only !== undefined)
+    return (row[only] === undefined ? fallback?.[only] : row[only]) ?? NO_TEXT;
+  return keyText(indexes.map((index) => (row[index] === undefined ? fallback?.[index] : row[index])));
 }
 
-function cellText(row: Tuple, index: number, fallback: Tuple | undefined): string {
-  const cell = row[index] === undefined ? fallback?.[index] : row[index];
-  return cell ?? SEPARATOR + SEPARATOR;
+/** Of the cells that tell rows apart. */
+export function keyText(cells: readonly Cell[]): string {
+  if (cells.length === 1) return cells[0] ?? NO_TEXT;
+  return cells.map((cell) => cell ?? NO_TEXT).join(SEPARATOR);
 }
 
 /** Whether every event that a read of the row would make is made by the change itself, with all of its fields. */

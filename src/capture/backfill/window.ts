@@ -32,7 +32,7 @@ export class ChunkWindow {
   /** Those behind `#next` that were dropped. */
   readonly #dropped = new Set<number>();
   #closed = false;
-  #keyOf: (row: Tuple) => string = () => '';
+  #keyAt: (place: number) => string = () => '';
   /** Where each row that was left stands. Made for the first change behind the high mark: most chunks see none. */
   #places: Map<string, number> | undefined;
 
@@ -63,11 +63,11 @@ export class ChunkWindow {
   }
 
   /** The high mark has passed: `rows` without what was touched meanwhile are left. */
-  close(rows: RowList, keyOf: (row: Tuple) => string): void {
+  close(rows: RowList, keyAt: (place: number) => string): void {
     this.#closed = true;
     if (this.spoiled !== undefined) return;
     this.#rows = rows;
-    this.#keyOf = keyOf;
+    this.#keyAt = keyAt;
     for (const [key, covered] of this.#touched) this.#drop(key, covered);
     this.#touched.clear();
   }
@@ -97,9 +97,7 @@ export class ChunkWindow {
   #placesLeft(): Map<string, number> {
     const places = new Map<string, number>();
     for (let place = this.#next; place < this.#rows.length; place += 1) {
-      const row = this.#rows.at(place);
-      if (row === undefined) continue;
-      const key = this.#keyOf(row);
+      const key = this.#keyAt(place);
       // Rows that nothing tells apart are one: a change of it is a change of all.
       if (places.has(key)) this.#dropped.add(place);
       else places.set(key, place);
