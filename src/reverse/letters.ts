@@ -21,6 +21,8 @@ export interface LettersOptions extends LetterAttemptsOptions {
   readonly pipeline: Pick<ReversePipeline, 'alone'>;
   /** Compiles the targets against the catalog as it is now. Throws where that can not be done. */
   readonly reload: () => Promise<void>;
+  /** No further letter is tried. */
+  readonly stop: AbortSignal;
 }
 
 const PAGE = { rows: 50, bytes: 4_000_000 };
@@ -134,8 +136,9 @@ export class ReverseLetters {
    * reason of its own, or that is to be the last. Throws where the stage of the table takes no events.
    */
   async tryBehind(lane: string, { last }: { readonly last?: number } = {}): Promise<ReverseLetter | undefined> {
-    const { parking } = this.#options;
+    const { parking, stop } = this.#options;
     for (;;) {
+      stop.throwIfAborted();
       const [first] = await parking.store.next(lane, { rows: 1, bytes: 1, only: 'holding' });
       if (first?.behind !== true || first.id === last) {
         await parking.reconcile(lane);
@@ -153,11 +156,12 @@ export class ReverseLetters {
     lane: string,
     { report, by }: { readonly report: LetterReport; readonly by: string | undefined },
   ): Promise<void> {
-    const { parking, pipeline } = this.#options;
+    const { parking, pipeline, stop } = this.#options;
     await pipeline.alone({ lane }, async () => {
       for (;;) {
         const letters = await parking.store.next(lane, PAGE);
         for (const letter of letters) {
+          stop.throwIfAborted();
           const reason = await this.#try(letter, report, { byOperator: true, by });
           if (reason === undefined) continue;
           report.stopped.push({ group: lane, letter: letter.id, reason: reason.message });
@@ -172,32 +176,49 @@ export class ReverseLetters {
 
   /** The table is held until all of it is applied, or stands under its own keys. */
   async #redriveTable(table: string, report: LetterReport): Promise<void> {
-    const { parking, pipeline, reload, log } = this.#options;
-    const group = heldGroup(table);
+    const { parking, pipeline, reload } = this.#options;
     try {
       await reload();
     } catch (error) {
       report.stopped.push({
-        group,
+        group: heldGroup(table),
         letter: undefined,
         reason: toBanyanError(error, 'compiling reverse.apply').message,
       });
       return;
     }
-    await pipeline.alone({ table }, async () => {
-      for (;;) {
-        const letters = await parking.store.next(group, PAGE);
-        for (const letter of letters) {
-          const reason = await this.#tryOfTable(letter, report);
-          if (reason === undefined) continue;
-          report.stopped.push({ group, letter: letter.id, reason: reason.message });
-          return;
-        }
-        if (letters.length === 0) break;
+    let come = 0;
+    for (let isMore = true, seen = parking.heldSoFar; isMore; seen += come) {
+      // New events of the table get their turn in between: they are set aside as well, and do not fill the hand, which other tables need too.
+      isMore = await pipeline.alone({ table }, async () => {
+        come = parking.heldSoFar - seen;
+        // Always more than have come, so that it ends.
+        return await this.#redriveSome(table, report, Math.max(PAGE.rows, 2 * come));
+      });
+    }
+  }
+
+  /** So many of a held table's letters at least. Whether there may be more. */
+  async #redriveSome(table: string, report: LetterReport, atLeast: number): Promise<boolean> {
+    const { parking, stop, log } = this.#options;
+    const group = heldGroup(table);
+    for (let tried = 0; tried < atLeast;) {
+      const letters = await parking.store.next(group, PAGE);
+      for (const letter of letters) {
+        stop.throwIfAborted();
+        const reason = await this.#tryOfTable(letter, report);
+        if (reason === undefined) continue;
+        report.stopped.push({ group, letter: letter.id, reason: reason.message });
+        return false;
       }
-      await parking.reconcile(group);
-      log.info({ table }, 'the table is not held for reverse sync any more');
-    });
+      if (letters.length === 0) {
+        await parking.reconcile(group);
+        log.info({ table }, 'the table is not held for reverse sync any more');
+        return false;
+      }
+      tried += letters.length;
+    }
+    return true;
   }
 
   /** Returns why the table has to be held on. */

@@ -41,6 +41,7 @@ export class ReverseParking {
   /** Answers of the database that are on their way, and whether more has happened to the group since it was asked. */
   readonly #looks = new Set<{ readonly group: string; isOutdated: boolean }>();
   #arrivals = 0;
+  #heldSoFar = 0;
 
   private constructor({ store, waitForMs, log }: ParkingOptions) {
     this.store = store;
@@ -77,6 +78,11 @@ export class ReverseParking {
   /** `schema.name` */
   get heldTables(): ReadonlySet<string> {
     return this.#held;
+  }
+
+  /** How many events were set aside with their table since the worker began, whichever it was. */
+  get heldSoFar(): number {
+    return this.#heldSoFar;
   }
 
   /** Sets the event aside in the transaction that tried it. Nothing is marked before `parked` is told that it has committed. */
@@ -237,6 +243,7 @@ export class ReverseParking {
     const table = tableOf(target.table);
     // Behind a dead lane also where the table is held: the lane's letters are one order.
     const isHeld = error === undefined ? this.#held.has(table) && !this.#dead.has(lane) : holdsTable(error);
+    if (isHeld) this.#heldSoFar += 1;
     return {
       eventId: letterId(intent),
       entry: target.entry,

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { Queue } from '../bus/queue.ts';
 import type { Reverse } from '../config/reverse-schema.ts';
 import type { Config } from '../config/schema.ts';
+import type { Relation } from '../core/change.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Finding } from '../core/finding.ts';
 import type { Problem, ReverseState, ReverseStatus } from '../core/status.ts';
@@ -24,6 +25,7 @@ import { noReverseProgress, type ReverseProgress } from './progress.ts';
 import { Protection } from './protection.ts';
 import { answerRequest } from './requests.ts';
 import { SetAside } from './set-aside.ts';
+import { TargetShapes } from './target-shapes.ts';
 import { WaitingLetters } from './waiting-letters.ts';
 
 /** What the session that holds the slot says of the stream. */
@@ -32,6 +34,8 @@ export interface ReverseSession {
   selfTest(pool: pg.Pool, signal: AbortSignal): Promise<Finding | undefined>;
   /** Resolves when the stream has passed everything that is committed now. */
   caughtUp(signal: AbortSignal): Promise<void>;
+  /** Calls it with each table that the stream describes from now on; the function returned ends that. */
+  onShape(listener: (relation: Relation) => void): () => void;
 }
 
 export interface ReverseSyncOptions {
@@ -182,6 +186,9 @@ export class ReverseSync {
       return;
     }
     const parking = await ReverseParking.load({ store: state.reverseLetters, waitForMs: reverse.waitFor, log });
+    // Before the catalog is read, so that nothing is missed in between.
+    const shapes = new TargetShapes();
+    parts.defer(session.onShape((relation) => shapes.see(relation)));
     const engine = await openEngine({ config, reverse, pool, state, session, parking, stop, log });
     const queue = openQueue();
     parts.defer(() => queue.close());
@@ -208,9 +215,9 @@ export class ReverseSync {
       take: (delivery) => pipeline.take(delivery, consumer),
       log,
     });
-    const { reload, onRowMissing } = engine;
+    const { reload, tables, onRowMissing } = engine;
     const parked = { parking, pipeline, read, apply, progress, conflicts: state.conflicts, log };
-    const letters = new ReverseLetters({ ...parked, reload });
+    const letters = new ReverseLetters({ ...parked, reload, stop });
     const waiting = new WaitingLetters({ ...parked, flood, onRowMissing });
     pipeline.onSuccess = (lane) => void waiting.retryWaiting(lane);
     const running: RunningSync = {
@@ -242,6 +249,7 @@ export class ReverseSync {
       consumer.run(stop),
       keepHouse(running, { state, horizonMs: reverse.horizon, stop, log }),
       this.#protection.testAgain(place),
+      shapes.run({ tables, reload, stop, log }),
     ];
     try {
       await Promise.all(all);
