@@ -206,7 +206,6 @@ export async function discardDeadLetters(
 
 /** What becomes of what waits behind letters that were given up. */
 function fates({ reverse }: Pick<Config, 'reverse'>): ReadonlyMap<Direction, string> {
-  const stays = (what: string): string => `${what} that wait behind them stay parked until they are redriven`;
   return new Map([
     ['forward', stays('changes')],
     [
@@ -214,6 +213,10 @@ function fates({ reverse }: Pick<Config, 'reverse'>): ReadonlyMap<Direction, str
       reverse === undefined ? stays('events') : 'the worker tries events that wait behind them within a minute',
     ],
   ]);
+}
+
+function stays(what: string): string {
+  return `${what} that wait behind them stay parked until they are redriven`;
 }
 
 function loss(letters: readonly ListedLetter[]): string {
