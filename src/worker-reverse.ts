@@ -55,6 +55,7 @@ export async function openWayBack({ config, connection, bus, log }: WayBackOptio
           {
             selfTest: (pool, aborts) => ownWrites.selfTest(pool, aborts),
             caughtUp: (aborts) => ownWrites.caughtUp(aborts),
+            onShape: (listener) => ownWrites.onShape(listener),
           },
           signal,
         ),

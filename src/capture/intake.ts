@@ -71,7 +71,7 @@ export class Intake implements TransactionMarks {
   }
 
   relation(relation: Relation): void {
-    this.#options.guard.keys.describe(relation);
+    this.#options.guard.describe(relation);
     const error = this.#options.routes.update(relation);
     if (error === undefined) return;
     if (error.reaction !== 'hold') throw error;

@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
-import type { MessageChange, TableChange } from '../core/change.ts';
+import type { MessageChange, Relation, TableChange } from '../core/change.ts';
 import type { BanyanError } from '../core/errors.ts';
 import type { StreamIdentity } from '../core/event.ts';
 import type { Finding } from '../core/finding.ts';
@@ -82,6 +82,7 @@ export class LoopGuard {
   readonly #messages: OwnMessages;
   readonly #alarm: (facts: object) => void;
   readonly #origins = new Map<string, number>();
+  readonly #shapeListeners = new Set<(relation: Relation) => void>();
   #exceeded = 0;
   /** The lap that goes on, and the one behind it that whoever asks now waits for. */
   #lap: Promise<void> = Promise.resolve();
@@ -118,6 +119,18 @@ export class LoopGuard {
       exceeded: this.#exceeded,
       origins: Object.fromEntries(this.#origins),
     };
+  }
+
+  /** A table as the stream shows it. */
+  describe(relation: Relation): void {
+    this.#options.keys.describe(relation);
+    for (const listener of this.#shapeListeners) listener(relation);
+  }
+
+  /** Calls it with each table that the stream shows from now on, also one that it shows again; the function returned ends that. */
+  onShape(listener: (relation: Relation) => void): () => void {
+    this.#shapeListeners.add(listener);
+    return () => void this.#shapeListeners.delete(listener);
   }
 
   read(change: MessageChange): Exclude<ApplyMessage, SelfTestMessage> | undefined {

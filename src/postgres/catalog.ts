@@ -66,7 +66,7 @@ export async function loadTables(
   const { rows } = await client.query<{ table: CatalogRow }>(
     `select json_build_object(
         'oid', c.oid::int8, 'schema', n.nspname, 'name', c.relname,
-        'kind', c.relkind, 'identity', c.relreplident,
+        'kind', c.relkind, 'identity', c.relreplident, 'attributes', c.relnatts,
         'root', (select json_build_object('schema', rn.nspname, 'name', r.relname)
                  from pg_class r join pg_namespace rn on rn.oid = r.relnamespace
                  where c.relispartition and r.oid = pg_partition_root(c.oid)),
@@ -112,6 +112,7 @@ interface CatalogRow {
   readonly name: string;
   readonly kind: string;
   readonly identity: string;
+  readonly attributes: number;
   readonly root: { readonly schema: string; readonly name: string } | null;
   readonly owner: string;
   readonly owned: boolean;
@@ -147,6 +148,7 @@ function toCatalogTable(row: CatalogRow): CatalogTable {
     identityColumns: replicaIdentity === 'full' ? columns.map((column) => column.name) : row.identityColumns,
     primaryKey: row.primaryKey,
     columns,
+    attributes: row.attributes,
   };
 }
 

@@ -29,4 +29,6 @@ export interface CatalogTable {
   readonly identityColumns: readonly string[];
   readonly primaryKey: readonly string[];
   readonly columns: readonly CatalogColumn[];
+  /** `relnatts`: how many columns it has ever had, so that each new one raises it. */
+  readonly attributes: number;
 }

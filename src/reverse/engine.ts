@@ -12,18 +12,21 @@ import { conflictOf } from './conflict.ts';
 import { type RowForPeople, rowsForPeople } from './conflict-rows.ts';
 import { decodeEnvelope } from './envelope.ts';
 import type { Intent, Target } from './intent.ts';
-import { type ReverseMapper, reverseMapper } from './mapper.ts';
+import { reverseMapper } from './mapper.ts';
 import type { ReverseParking } from './parking.ts';
 import type { Apply } from './pipeline.ts';
 import { grantStatements, missingRights, neededRights } from './privileges.ts';
+import type { TargetTable } from './target-shapes.ts';
 
 /** What events mean and how they are written, compiled against the catalog. */
 export interface Engine {
   /** What the body of a message asks for. Throws a BanyanError of the reaction `park` where no event can be read from it. */
   readonly read: (body: string) => readonly Intent[];
   readonly apply: Apply;
-  /** Compiles `reverse.apply` against the catalog as it is now. */
+  /** Compiles `reverse.apply` against the catalog as it is now, whatever other reload is under way. */
   readonly reload: () => Promise<void>;
+  /** Of each entry, as it is compiled. */
+  readonly tables: () => readonly TargetTable[];
   /** The row of an event has not come within its time: that is a conflict. */
   readonly onRowMissing: (intent: Intent) => Promise<void>;
   /** The statements that give our role what it lacks to write events of the target. */
@@ -59,7 +62,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     horizonMs: reverse.horizon,
   };
   let said: ReadonlySet<string> = new Set();
-  const compile = async (): Promise<ReverseMapper> => {
+  const compile = async () => {
     const { entries, findings } = await compiled(options);
     const errors = findings.filter(({ severity }) => severity === 'error');
     for (const { code, message, path, remedy } of errors) {
@@ -68,16 +71,26 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
         log.error({ code, path, remedy }, `an entry of reverse.apply can not be used: ${message}`);
     }
     said = new Set(errors.map(({ message }) => message));
-    return reverseMapper(entries);
+    const tables = entries.map(({ table, plan }): TargetTable => ({ name: table, compiled: plan?.target.table }));
+    return { mapper: reverseMapper(entries), tables };
   };
-  let mapper = await compile();
+  let current = await compile();
+  let compiling: Promise<unknown> = Promise.resolve();
   return {
-    read: (body) => mapper.map(decodeEnvelope(body)),
+    read: (body) => current.mapper.map(decodeEnvelope(body)),
     apply: (intents, { byOperator = false, onEnded } = {}) =>
       applyTogether(intents, { ...context, byOperator, ...(onEnded === undefined ? {} : { onEnded }) }),
     async reload() {
-      mapper = await compile();
+      // One after the other: who has read the catalog last is not to be overwritten by who began before.
+      const before = compiling;
+      const own = (async () => {
+        await before;
+        current = await compile();
+      })();
+      compiling = own.catch(() => undefined);
+      await own;
     },
+    tables: () => current.tables,
     onRowMissing: (intent) => recordMissing(intent, { pool, conflicts: state.conflicts, show }),
     missingGrants: (target) => missingGrants(target, pool),
   };

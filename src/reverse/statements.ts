@@ -198,7 +198,7 @@ function insert(table: CatalogTable, key: readonly TargetColumn[], set: readonly
     `insert into ${qualifiedName(table)} as r (${columns.map(({ name }) => quoteIdentifier(name)).join(', ')})
       overriding system value
       select ${columns.map((each, index) => parameter(FIRST_KEY + index, each)).join(', ')} from tag where tag.lsn is not null
-      returning ${anyDiffers(columns, FIRST_KEY)} or ${isFilled} as corrected,
+      returning ${anyDiffers(columns, FIRST_KEY)} or ${isFilled} or ${isReshaped(table)} as corrected,
         case when ${isFilled} then ${pairs(others, ({ name }) => `num_nonnulls(${column('r', name)}) = 1`)} end as others
         ${returned(columns)}`,
     BY_CORRECTED,
@@ -236,11 +236,16 @@ function updated(
       from tag, ${relation(table)} as b
       where tag.lsn is not null and ${isKey('r', key, FIRST_KEY)} and ${isKey('b', key, FIRST_KEY)}
         and ${isAt(place)}
-      returning ${isCorrected} or ${changed(others)} as corrected,
+      returning ${isCorrected} or ${changed(others)} or ${isReshaped(table)} as corrected,
         case when ${changed(others)} then ${pairs(others, (each) => changed([each]))} end as others
         ${returned([...key, ...set])}`,
     BY_CORRECTED,
   );
+}
+
+/** Nobody has looked at a column that came after the table was read: until it is read again, its producer is told of each row. */
+function isReshaped({ oid, attributes }: CatalogTable): string {
+  return `(select c.relnatts from pg_catalog.pg_class c where c.oid = ${oid}) is distinct from ${attributes}`;
 }
 
 /** Between before (`b`) and after (`r`), by their bytes: types without an equality can be compared too. */

@@ -80,6 +80,7 @@ test('after it has run, a failure is the first one again: the next attempt is no
       return Promise.resolve(undefined);
     },
     caughtUp: () => Promise.resolve(),
+    onShape: () => () => undefined,
   };
   const random = vi.spyOn(Math, 'random').mockReturnValue(0.999);
   const stop = new AbortController();
@@ -126,6 +127,7 @@ test('its protection is tested again and again, and ends it when it is gone', as
       return Promise.resolve(isProtected ? undefined : finding);
     },
     caughtUp: () => Promise.resolve(),
+    onShape: () => () => undefined,
   };
   const sync = syncOn(bed, name, { testAgainMs: 50 });
   expect(sync.status.testedAt).toBeUndefined();

@@ -50,6 +50,7 @@ const table: CatalogTable = {
     notNull: name === 'id',
     generated: undefined,
   })),
+  attributes: Object.keys(COLUMNS).length,
 };
 
 /** An entry of `reverse.apply` that sets the status of an order, changed as a test says, compiled without a server. */
