@@ -12,7 +12,7 @@ import { conflictOf } from './conflict.ts';
 import { type RowForPeople, rowsForPeople } from './conflict-rows.ts';
 import { decodeEnvelope } from './envelope.ts';
 import type { Intent, Target } from './intent.ts';
-import { reverseMapper } from './mapper.ts';
+import { type EventReading, reverseMapper } from './mapper.ts';
 import type { ReverseParking } from './parking.ts';
 import type { Apply } from './pipeline.ts';
 import { grantStatements, missingRights, neededRights } from './privileges.ts';
@@ -21,7 +21,7 @@ import type { TargetTable } from './target-shapes.ts';
 /** What events mean and how they are written, compiled against the catalog. */
 export interface Engine {
   /** What the body of a message asks for. Throws a BanyanError of the reaction `park` where no event can be read from it. */
-  readonly read: (body: string) => readonly Intent[];
+  readonly read: (body: string) => EventReading;
   readonly apply: Apply;
   /** Compiles `reverse.apply` against the catalog as it is now, whatever other reload is under way. */
   readonly reload: () => Promise<void>;
@@ -77,7 +77,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   let current = await compile();
   let compiling: Promise<unknown> = Promise.resolve();
   return {
-    read: (body) => current.mapper.map(decodeEnvelope(body)),
+    read: (body) => current.mapper.read(decodeEnvelope(body)),
     apply: (intents, { byOperator = false, onEnded } = {}) =>
       applyTogether(intents, { ...context, byOperator, ...(onEnded === undefined ? {} : { onEnded }) }),
     async reload() {

@@ -4,6 +4,7 @@ import { type BanyanError, toBanyanError } from '../core/errors.ts';
 import type { ConflictStore } from '../state/conflicts.ts';
 import type { ReverseLetter } from '../state/reverse-letters.ts';
 import type { ApplyOutcome, Intent } from './intent.ts';
+import type { EventReading } from './mapper.ts';
 import { letterId, type ReverseParking, tableOf, targetOf } from './parking.ts';
 import type { Apply } from './pipeline.ts';
 import { countOutcome, type ReverseProgress } from './progress.ts';
@@ -11,7 +12,7 @@ import { refuseSkipped, StageOff } from './stage-off.ts';
 
 export interface LetterAttemptsOptions {
   readonly parking: ReverseParking;
-  readonly read: (body: string) => readonly Intent[];
+  readonly read: (body: string) => EventReading;
   readonly apply: Apply;
   readonly progress: ReverseProgress;
   readonly conflicts: Pick<ConflictStore, 'settleIn'>;
@@ -45,7 +46,7 @@ export class LetterAttempts {
     const { parking } = this.#options;
     let intents: readonly Intent[];
     try {
-      intents = this.#intentsOf(letter);
+      intents = this.intentsOf(letter);
     } catch (thrown) {
       const error = toBanyanError(thrown, 'reading a letter');
       await parking.stays(letter, error);
@@ -71,24 +72,37 @@ export class LetterAttempts {
     const { error, isParked } = outcome;
     if (error instanceof StageOff) return { status: 'skipped', error };
     // Where `apply` has parked it again, that kept its deadline and told its new reason.
-    if (isParked) parking.parked(intent, error);
-    else await parking.stays(letter, error);
+    if (!isParked) await parking.stays(letter, error);
+    else {
+      parking.parked(intent, error);
+      // It has a letter by its own id now, where this one was of a message that the entry could not read.
+      if (letter.eventId !== letterId(intent)) await parking.store.markRedriven([letter.id]);
+    }
     return { status: 'failed', error };
   }
 
   /** What the letter's event asks of its row today: the same target, or at least the same entry. Throws where it can not be read. */
   intentOf(letter: Pick<ReverseLetter, 'event' | 'eventId' | 'entry'>): Intent | undefined {
-    const intents = this.#options.read(letter.event);
-    return (
+    const { intents, failures } = this.#options.read(letter.event);
+    const intent =
       intents.find((intent) => letterId(intent) === letter.eventId) ??
-      intents.find(({ target }) => target.entry === letter.entry)
-    );
+      intents.find(({ target }) => target.entry === letter.entry);
+    if (intent !== undefined) return intent;
+    const failure = failures.find(({ entry }) => entry === letter.entry);
+    if (failure !== undefined) throw failure.error;
+    return undefined;
   }
 
-  #intentsOf(letter: ReverseLetter): readonly Intent[] {
-    if (letter.entry === -1) return this.#options.read(letter.event);
-    const intent = this.intentOf(letter);
-    return intent === undefined ? [] : [intent];
+  /** The letter's event, or all that its message asks for where the letter is that of the whole. Throws where it can not be read. */
+  intentsOf(letter: ReverseLetter): readonly Intent[] {
+    if (letter.entry !== -1) {
+      const intent = this.intentOf(letter);
+      return intent === undefined ? [] : [intent];
+    }
+    const { intents, failures } = this.#options.read(letter.event);
+    const [first] = failures;
+    if (first !== undefined) throw first.error;
+    return intents;
   }
 
   /** A whole message, of which no entry had been applied: what still can not be gets letters of its own, behind what its row has. */

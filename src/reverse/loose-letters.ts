@@ -8,8 +8,7 @@ import type { ReversePipeline } from './pipeline.ts';
 export interface LooseOptions {
   readonly parking: ReverseParking;
   readonly pipeline: Pick<ReversePipeline, 'alone'>;
-  readonly read: (body: string) => readonly Intent[];
-  readonly attempts: Pick<LetterAttempts, 'tryNew'>;
+  readonly attempts: Pick<LetterAttempts, 'intentsOf' | 'tryNew'>;
   readonly report: LetterReport;
 }
 
@@ -18,12 +17,12 @@ export interface LooseOptions {
  * letters of its own.
  */
 export async function redriveLoose(id: number, options: LooseOptions): Promise<void> {
-  const { parking, pipeline, read, report } = options;
+  const { parking, pipeline, attempts, report } = options;
   const letter = await parking.store.get(id);
   if (letter?.status !== 'parked') return;
   let intents: readonly Intent[];
   try {
-    intents = read(letter.event);
+    intents = attempts.intentsOf(letter);
   } catch (thrown) {
     const error = toBanyanError(thrown, 'reading a letter');
     await parking.stays(letter, error);

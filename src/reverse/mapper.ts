@@ -12,12 +12,30 @@ import { Misfit } from './misfit.ts';
 import { microsOf } from './moment.ts';
 import type { ColumnPlan, TargetPlan } from './target.ts';
 
+/** An entry that takes the event and can make nothing of it. */
+export interface EntryFailure {
+  /** Index in `reverse.apply`. */
+  readonly entry: number;
+  /** `schema.name` */
+  readonly table: string;
+  /** `row-refused` where the event does not say what the row needs, `schema-drift` where the entry does not fit its table. */
+  readonly error: BanyanError;
+  /** Of the row, where the event tells its key. */
+  readonly lane: string | undefined;
+  readonly version: string | undefined;
+}
+
+/** What an event asks for, entry by entry: each has an intent or a failure, since none is to wait for another. */
+export interface EventReading {
+  readonly intents: readonly Intent[];
+  readonly failures: readonly EntryFailure[];
+}
+
 /** What events ask of rows, by all entries of `reverse.apply`. Pure and synchronous. */
 export interface ReverseMapper {
-  /**
-   * One intent for every entry that takes the event; empty where none does. Throws `row-refused` where the event does not say what a row needs,
-   * `schema-drift` where an entry that takes it does not fit its table, `mapping-failed` where two entries would be one in the inbox.
-   */
+  /** Both are empty where no entry takes the event. Throws `mapping-failed` where two entries would be one in the inbox. */
+  read(envelope: Envelope): EventReading;
+  /** The intents. Throws the error of the first failure. */
   map(envelope: Envelope): readonly Intent[];
 }
 
@@ -27,26 +45,59 @@ const MAX_HOPS = 100;
 const SEQUENCE = /^\d{4}-\d{8}-[\dA-F]{16}-\d{10}-\d{2}$/;
 
 export function reverseMapper(entries: readonly CompiledEntry[]): ReverseMapper {
+  const read = (envelope: Envelope): EventReading => {
+    const matching = entries.filter(({ pattern }) => pattern.matches(envelope.plain));
+    refuseTwins(matching);
+    const view = new EventView(envelope);
+    const intents: Intent[] = [];
+    const failures: EntryFailure[] = [];
+    for (const entry of matching) {
+      try {
+        intents.push(intentOf(planOf(entry), view));
+      } catch (error) {
+        if (!(error instanceof BanyanError)) throw error;
+        failures.push({ entry: entry.index, table: entry.table, error, ...placeOf(entry, view) });
+      }
+    }
+    return { intents, failures };
+  };
   return {
+    read,
     map(envelope) {
-      const matching = entries.filter(({ pattern }) => pattern.matches(envelope.plain));
-      const view = new EventView(envelope);
-      const seen = new Map<string, number>();
-      return matching.map((entry) => {
-        const plan = planOf(entry);
-        const twin = seen.get(plan.target.id);
-        if (twin !== undefined) {
-          throw new BanyanError(
-            'mapping-failed',
-            `reverse.apply[${twin}] and reverse.apply[${entry.index}] both take the event for the same columns of the same row`,
-            { remedy: `narrow \`match\` of one of them, restart, then \`banyan dead-letters redrive\`` },
-          );
-        }
-        seen.set(plan.target.id, entry.index);
-        return intentOf(plan, view);
-      });
+      const { intents, failures } = read(envelope);
+      const [first] = failures;
+      if (first !== undefined) throw first.error;
+      return intents;
     },
   };
+}
+
+function refuseTwins(entries: readonly CompiledEntry[]): void {
+  const seen = new Map<string, number>();
+  for (const { index, plan } of entries) {
+    if (plan === undefined) continue;
+    const twin = seen.get(plan.target.id);
+    if (twin !== undefined) {
+      throw new BanyanError(
+        'mapping-failed',
+        `reverse.apply[${twin}] and reverse.apply[${index}] both take the event for the same columns of the same row`,
+        { remedy: `narrow \`match\` of one of them, restart, then \`banyan dead-letters redrive\`` },
+      );
+    }
+    seen.set(plan.target.id, index);
+  }
+}
+
+/** Where an event stands that is otherwise not understood: later ones of its row are not to overtake it. */
+function placeOf({ plan }: CompiledEntry, view: EventView): Pick<EntryFailure, 'lane' | 'version'> {
+  if (plan === undefined) return { lane: undefined, version: undefined };
+  try {
+    const lane = laneOf(plan, keyOf(plan, view));
+    return { lane, version: plan.version === undefined ? undefined : version(plan.version, view) };
+  } catch (error) {
+    if (!(error instanceof BanyanError)) throw error;
+    return { lane: undefined, version: undefined };
+  }
 }
 
 function planOf({ index, table, plan, findings }: CompiledEntry): TargetPlan {
@@ -65,11 +116,7 @@ function planOf({ index, table, plan, findings }: CompiledEntry): TargetPlan {
 function intentOf(plan: TargetPlan, view: EventView): Intent {
   const { target } = plan;
   const { envelope } = view;
-  const key = plan.key.map((column) => keyPart(column, { plan, view }));
-  const bytes = key.reduce((sum, part) => sum + Buffer.byteLength(part), 0);
-  if (bytes > MAX_KEY_BYTES) {
-    throw refusal(`the key of ${tableName(plan)} is longer than ${MAX_KEY_BYTES} bytes`, plan.key[0]?.reader);
-  }
+  const key = keyOf(plan, view);
   const columnText = (column: ColumnPlan) => cast(column, { plan, view });
   return {
     target,
@@ -83,9 +130,20 @@ function intentOf(plan: TargetPlan, view: EventView): Intent {
     version: plan.version === undefined ? undefined : version(plan.version, view),
     basedOn: plan.basedOn === undefined ? undefined : basedOn(plan.basedOn, view),
     expected: plan.expect.length === 0 ? undefined : plan.expect.map(columnText),
-    lane: `${tableName(plan)}:${key.map(encodePart).join(',')}`,
+    lane: laneOf(plan, key),
     body: envelope.body,
   };
+}
+
+function keyOf(plan: TargetPlan, view: EventView): readonly string[] {
+  const key = plan.key.map((column) => keyPart(column, { plan, view }));
+  const bytes = key.reduce((sum, part) => sum + Buffer.byteLength(part), 0);
+  if (bytes <= MAX_KEY_BYTES) return key;
+  throw refusal(`the key of ${tableName(plan)} is longer than ${MAX_KEY_BYTES} bytes`, plan.key[0]?.reader);
+}
+
+function laneOf(plan: TargetPlan, key: readonly string[]): string {
+  return `${tableName(plan)}:${key.map(encodePart).join(',')}`;
 }
 
 function tableName({ target: { table } }: TargetPlan): string {

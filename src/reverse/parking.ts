@@ -5,6 +5,7 @@ import { heldGroup } from '../state/dead-letters.ts';
 import type { NewReverseLetter, ReverseLetter, ReverseLetterStore } from '../state/reverse-letters.ts';
 import type { QueueMessage } from '../bus/queue.ts';
 import type { Intent } from './intent.ts';
+import type { EntryFailure } from './mapper.ts';
 
 /** What may still come by itself: such a letter holds nothing up, and is tried again until its deadline. */
 const WAITING: ReadonlySet<ErrorKind> = new Set(['parent-missing', 'version-gap', 'row-missing']);
@@ -131,20 +132,23 @@ export class ReverseParking {
     await this.store.park(intents.map((intent) => this.#letter(intent, { error: undefined, behind: true })));
   }
 
-  /** A message that no event could be read from. It holds nothing up, unless a table has to be mended first: then it is one of that table's. */
+  /**
+   * A message that no event could be read from, or what one entry could not read of it. It holds up its row, where that is known, and nothing else; unless a table has to
+   * be mended first: then it is one of that table's.
+   */
   async parkMessage(
     { id, body }: QueueMessage,
-    { error, place }: { error: BanyanError; place: string },
+    { error, place, of }: { error: BanyanError; place: string; of?: EntryFailure | undefined },
   ): Promise<void> {
     const held = error.reaction === 'hold' ? error.context['table'] : undefined;
     const table = typeof held === 'string' ? held : undefined;
     await this.store.park([
       {
         eventId: `message ${id}`,
-        entry: -1,
-        group: table === undefined ? undefined : heldGroup(table),
+        entry: of?.entry ?? -1,
+        group: table === undefined ? of?.lane : heldGroup(table),
         table: table ?? place,
-        sequence: this.#sequence(undefined),
+        sequence: this.#sequence(of?.version),
         kind: error.kind,
         code: error.code,
         message: error.message,
@@ -153,12 +157,10 @@ export class ReverseParking {
         event: body,
       },
     ]);
-    if (table !== undefined)
-      this.#hold(table, { message: id, kind: error.kind, remedy: error.remedy, why: error.message });
-    else {
-      const { kind, code, remedy } = error;
-      this.#log.warn({ message: id, kind, code, remedy }, `message parked: ${error.message}`);
-    }
+    const { kind, code, remedy, message: why } = error;
+    if (table !== undefined) return this.#hold(table, { message: id, kind, remedy, why });
+    if (of?.lane !== undefined) await this.reconcile(of.lane);
+    this.#log.warn({ message: id, entry: of?.entry, kind, code, remedy }, `message parked: ${why}`);
   }
 
   /** A letter of the lane has waited for too long. */

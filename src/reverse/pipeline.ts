@@ -1,13 +1,15 @@
 import type { Logger } from 'pino';
+import type { QueueMessage } from '../bus/queue.ts';
 import { type BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Problem } from '../core/status.ts';
 import { Condition } from '../flow/condition.ts';
-import { backoffMs } from '../flow/supervise.ts';
+import { backoffMs, sleep } from '../flow/supervise.ts';
 import { untilAborted } from '../flow/within.ts';
 import type { ApplyContext } from './apply-one.ts';
 import type { Consumer } from './consumer.ts';
 import type { Delivery } from './delivery.ts';
 import type { ApplyOutcome, Intent } from './intent.ts';
+import type { EntryFailure, EventReading } from './mapper.ts';
 import { type ReverseParking, tableOf } from './parking.ts';
 import { countOutcome, type ReverseProgress } from './progress.ts';
 import type { SetAside } from './set-aside.ts';
@@ -22,7 +24,7 @@ export type Apply = (
 
 export interface PipelineOptions {
   /** What the body of a message asks for. Throws a BanyanError of the reaction `park` where no event can be read from it. */
-  readonly read: (body: string) => readonly Intent[];
+  readonly read: (body: string) => EventReading;
   readonly apply: Apply;
   readonly parking: ReverseParking;
   readonly progress: ReverseProgress;
@@ -81,21 +83,23 @@ export class ReversePipeline {
     const { read, progress, stop } = this.#options;
     if (stop.aborted) return;
     progress.received += 1;
-    let intents: readonly Intent[];
+    const { message } = delivery;
+    let found: EventReading;
     try {
-      intents = read(delivery.message.body);
+      found = read(message.body);
     } catch (thrown) {
-      const error = toBanyanError(thrown, 'reading a message');
       progress.invalid += 1;
-      void this.#setAside(delivery, { error, consumer });
+      const unread = toBanyanError(thrown, 'reading a message');
+      void this.#setAside(message, { error: unread, onDone: () => consumer.done(delivery) });
       return;
     }
-    if (intents.length === 0) {
+    const { intents, failures } = found;
+    let pending = intents.length + failures.length;
+    if (pending === 0) {
       progress.unmatched += 1;
       consumer.done(delivery);
       return;
     }
-    let pending = intents.length;
     const onDone = (): void => {
       pending -= 1;
       if (pending > 0) return;
@@ -104,6 +108,15 @@ export class ReversePipeline {
     };
     this.#deliveryOf.set(onDone, delivery);
     for (const intent of intents) this.#work.addEvent(intent, onDone);
+    for (const failure of failures) this.#takeFailure(message, failure, onDone);
+  }
+
+  /** What one entry can not read is set aside in its turn, where the row is known: no later event of it overtakes. */
+  #takeFailure(message: QueueMessage, failure: EntryFailure, onDone: () => void): void {
+    const { error, lane } = failure;
+    this.#options.progress.invalid += 1;
+    const put = (): Promise<void> => this.#setAside(message, { error, onDone, of: failure });
+    void (lane === undefined ? put() : this.#work.alone({ lane }, put));
   }
 
   /** Runs while nothing else of the lane or table is at work. Rejects when the pipeline stops before. */
@@ -285,24 +298,22 @@ export class ReversePipeline {
     job.onDone();
   }
 
-  /** Until it is durable the message stays in hand. */
+  /** Until it is durable the message stays in hand, and is given back with the others when all ends. Never rejects. */
   async #setAside(
-    delivery: Delivery,
-    { error, consumer }: { error: BanyanError; consumer: Pick<Consumer, 'done'> },
-    attempt = 0,
+    message: QueueMessage,
+    what: { readonly error: BanyanError; readonly onDone: () => void; readonly of?: EntryFailure },
   ): Promise<void> {
-    const { setAside } = this.#options;
-    try {
-      await setAside.message(delivery.message, error);
-      this.#troubles.get(DATABASE)?.over();
-      consumer.done(delivery);
-    } catch (thrown) {
-      this.#trouble(DATABASE).met(toBanyanError(thrown, 'setting a message aside'), attempt);
-      const again = () => {
-        if (!this.#options.stop.aborted) void this.#setAside(delivery, { error, consumer }, attempt + 1);
-      };
-      // Nobody waits for it: the message is in hand meanwhile, and given back with the others when all ends.
-      setTimeout(again, Math.max(100, backoffMs(attempt, RETRY))).unref();
+    const { setAside, stop } = this.#options;
+    for (let attempt = 0; !stop.aborted; attempt += 1) {
+      try {
+        await setAside.message(message, what.error, what.of);
+        this.#troubles.get(DATABASE)?.over();
+        what.onDone();
+        return;
+      } catch (thrown) {
+        this.#trouble(DATABASE).met(toBanyanError(thrown, 'setting a message aside'), attempt);
+        await sleep(Math.max(100, backoffMs(attempt, RETRY)), stop).catch(() => undefined);
+      }
     }
   }
 }

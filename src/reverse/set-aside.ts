@@ -1,6 +1,7 @@
 import { BanyanError } from '../core/errors.ts';
 import type { QueueMessage } from '../bus/queue.ts';
 import type { Intent, Target } from './intent.ts';
+import type { EntryFailure } from './mapper.ts';
 import type { ReverseParking } from './parking.ts';
 import type { ParkingFlood } from './parking-flood.ts';
 import type { ReverseProgress } from './progress.ts';
@@ -23,10 +24,10 @@ export class SetAside {
     this.#options = options;
   }
 
-  /** A message that no event could be read from. */
-  async message(message: QueueMessage, error: BanyanError): Promise<void> {
+  /** A message that no event could be read from, or what one entry could not read `of` it. */
+  async message(message: QueueMessage, error: BanyanError, of?: EntryFailure): Promise<void> {
     const { parking, progress, place, flood } = this.#options;
-    await parking.parkMessage(message, { error, place });
+    await parking.parkMessage(message, { error, place: of?.table ?? place, of });
     progress.parked += 1;
     if (error.reaction === 'park') flood.parked(error);
   }

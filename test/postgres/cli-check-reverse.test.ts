@@ -51,6 +51,9 @@ reverse:
 
 const TABLES = 'create table orders (id int primary key, status text); create table plain (id int primary key, v int)';
 
+const itemsBy = (key: string, set: string) =>
+  `- { match: { source: [shop] }, table: public.items, operation: upsert, key: { ${key} }, set: { ${set} }, version: detail.v }`;
+
 describe('check of reverse', () => {
   test('finds what of reverse.apply does not fit the catalog, at its path', async () => {
     await server.createDatabase('misfits');
@@ -139,18 +142,16 @@ describe('check of reverse', () => {
     await server.createDatabase('hidden_key');
     await server.query('create table items (id int primary key, code text not null unique, name text)', 'hidden_key');
     const url = await queue('hidden_key');
-    const apply = (key: string, set: string) =>
-      `- { match: { source: [shop] }, table: public.items, operation: upsert, key: { ${key} }, set: { ${set} }, version: detail.v }`;
     const capture = '{ table: public.items, exclude: [code], columnList: true }';
     const byCode = await check('hidden_key', {
       queue: url,
       capture,
-      apply: apply('code: detail.c', 'id: detail.i, name: detail.n'),
+      apply: itemsBy('code: detail.c', 'id: detail.i, name: detail.n'),
     });
     expect(byCode.of('REVERSE_KEY_NOT_PUBLISHED')).toMatchObject([
       { severity: 'error', path: 'reverse.apply[0].key', subject: 'public.items' },
     ]);
-    const byId = await check('hidden_key', { queue: url, capture, apply: apply('id: detail.i', 'code: detail.c') });
+    const byId = await check('hidden_key', { queue: url, capture, apply: itemsBy('id: detail.i', 'code: detail.c') });
     expect(byId.of('REVERSE_KEY_NOT_PUBLISHED')).toEqual([]);
   });
 

@@ -17,9 +17,9 @@ beforeAll(async () => {
 });
 afterAll(() => server?.stop());
 
-/** As a worker has set it aside whose entry could not read it. */
+/** As a worker has set it aside whose entry could not even tell the row. */
 async function withMessage(bed: ReverseWorkerBed, body: string): Promise<void> {
-  const without = { ...orderEntry, set: { ...orderEntry.set, note: 'detail.remark' } };
+  const without = { ...orderEntry, key: { id: 'detail.number' } };
   const first = await bed.startRunning({ ...orderConfig(), reverse: { apply: [without] } });
   await bed.queue.send(body);
   await lettersWhen(bed, 'it is parked', (found) => found.length === 1);
