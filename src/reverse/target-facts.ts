@@ -15,8 +15,10 @@ export interface TargetFacts {
   readonly identities: ReadonlyMap<number, readonly string[]>;
   readonly types: TypeCatalog;
   /** By table: columns of a nondeterministic collation, for which texts of other characters may be equal. */
-  readonly looselyEqual: ReadonlyMap<number, readonly string[]>;
-  /** Base types that have an equality of their own. */
+  readonly looseCollations: ReadonlyMap<number, readonly { readonly name: string; readonly collation: string }[]>;
+  /** Composites and ranges that hold texts of such a collation. */
+  readonly looseTypes: ReadonlySet<number>;
+  /** The server's own base types that have an equality. What that of an extension means is not known: citext's calls `A` and `a` equal. */
   readonly comparable: ReadonlySet<number>;
   /** By type: its name without a modifier, as a cast takes it. */
   readonly castTypes: ReadonlyMap<number, string>;
@@ -32,7 +34,8 @@ export async function loadTargetFacts(
     const tables = await loadTables(client, oids);
     const keys = await client.query<{ oid: number; columns: readonly string[] }>(UNIQUE_KEYS, [oids]);
     const identities = await client.query<{ oid: number; name: string }>(IDENTITIES, [oids]);
-    const loose = await client.query<{ oid: number; name: string }>(LOOSELY_EQUAL, [oids]);
+    const loose = await client.query<{ oid: number; name: string; collation: string }>(LOOSE_COLLATIONS, [oids]);
+    const looseTypes = await client.query<{ oid: number }>(LOOSE_TYPES);
     const comparable = await client.query<{ oid: number }>(COMPARABLE);
     const castTypes = await client.query<{ oid: number; name: string }>(CAST_TYPES);
     return {
@@ -40,8 +43,9 @@ export async function loadTargetFacts(
       tables: new Map(tables.map((table) => [table.oid, table])),
       uniqueKeys: valuesByOid(keys.rows, ({ columns }) => columns),
       identities: valuesByOid(identities.rows, ({ name }) => name),
-      looselyEqual: valuesByOid(loose.rows, ({ name }) => name),
+      looseCollations: valuesByOid(loose.rows, ({ name, collation }) => ({ name, collation })),
       types: await TypeCatalog.load(client),
+      looseTypes: new Set(looseTypes.rows.map(({ oid }) => oid)),
       comparable: new Set(comparable.rows.map(({ oid }) => oid)),
       castTypes: new Map(castTypes.rows.map(({ oid, name }) => [oid, name])),
     };
@@ -78,21 +82,31 @@ const IDENTITIES = `
   from pg_catalog.pg_attribute
   where attrelid = any ($1::oid[]) and attidentity = 'a' and not attisdropped`;
 
-/** citext compares so whatever the collation is. */
-const LOOSELY_EQUAL = `
-  select a.attrelid::int8::float8 as oid, a.attname::text as name
+/** Also of a domain that has one. */
+const LOOSE_COLLATIONS = `
+  select a.attrelid::int8::float8 as oid, a.attname::text as name,
+    pg_catalog.format('%I.%I', n.nspname, c.collname) as collation
   from pg_catalog.pg_attribute a
-  left join pg_catalog.pg_collation c on c.oid = a.attcollation
-  left join pg_catalog.pg_type t on t.oid = a.atttypid
-  left join pg_catalog.pg_type b on b.oid = t.typbasetype
-  where a.attrelid = any ($1::oid[]) and a.attnum > 0 and not a.attisdropped
-    and (not c.collisdeterministic or 'citext' in (t.typname, b.typname))`;
+  join pg_catalog.pg_collation c on c.oid = a.attcollation
+  join pg_catalog.pg_namespace n on n.oid = c.collnamespace
+  where a.attrelid = any ($1::oid[]) and a.attnum > 0 and not a.attisdropped and not c.collisdeterministic`;
+
+const LOOSE_TYPES = `
+  select t.oid::int8::float8 as oid
+  from pg_catalog.pg_type t
+  join pg_catalog.pg_attribute a on a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+  join pg_catalog.pg_collation c on c.oid = a.attcollation
+  where t.typtype = 'c' and not c.collisdeterministic
+  union
+  select r.rngtypid::int8::float8
+  from pg_catalog.pg_range r join pg_catalog.pg_collation c on c.oid = r.rngcollation
+  where not c.collisdeterministic`;
 
 /** By the operator class that sorting and hashing take, also through the type that it counts as (varchar is text). */
 const COMPARABLE = `
   select t.oid::int8::float8 as oid
   from pg_catalog.pg_type t
-  where t.typtype = 'b' and exists (
+  where t.typtype = 'b' and t.oid < 16384 and exists (
     select from pg_catalog.pg_opclass c join pg_catalog.pg_am m on m.oid = c.opcmethod
     where m.amname in ('btree', 'hash') and c.opcdefault and (c.opcintype = t.oid or exists (
       select from pg_catalog.pg_cast k

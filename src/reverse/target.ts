@@ -5,8 +5,8 @@ import type { Finding } from '../core/finding.ts';
 import { nearest } from '../core/nearest.ts';
 import { qualifiedName } from '../postgres/identifier.ts';
 import type { CatalogColumn, CatalogTable } from '../postgres/table.ts';
-import { typeOid } from '../postgres/values/type-oids.ts';
 import { type Cast, castTo } from './cast.ts';
+import { comparisonOf, isCitext, isSpeltFreely } from './equality.ts';
 import { type FieldReader, fieldReader } from './event-field.ts';
 import type { Target, TargetColumn } from './intent.ts';
 import { parseExact } from './json-parse.ts';
@@ -51,7 +51,7 @@ export function analyseTarget(
   const set = analysis.columns('set', entry.set ?? {});
   const expect = analysis.columns('expect', entry.expect ?? {});
   analysis.checkWritable(entry);
-  analysis.checkKey(Object.keys(entry.key));
+  analysis.checkKey(Object.keys(entry.key), { hasBasedOn: entry.basedOn !== undefined });
   if (entry.basedOn !== undefined) analysis.checkIdentity(Object.keys(entry.key));
   const readers = {
     version: analysis.reader(entry.version, ['version']),
@@ -157,10 +157,10 @@ class Analysis {
     }
   }
 
-  checkKey(columns: readonly string[]): void {
+  checkKey(columns: readonly string[], { hasBasedOn }: { readonly hasBasedOn: boolean }): void {
     const known = this.#table.columns.map(({ name }) => name);
     if (!columns.every((name) => known.includes(name))) return;
-    for (const name of columns) if (this.#isLooselyEqual(name)) this.#addLooseKey(name);
+    for (const name of columns) this.#checkSpelling(name, hasBasedOn);
     const keys = this.#facts.uniqueKeys.get(this.#table.oid) ?? [];
     if (keys.some((key) => key.every((name) => columns.includes(name)))) return;
     const choices = keys.map((key) => `{ ${key.join(', ')} }`);
@@ -176,13 +176,31 @@ class Analysis {
   }
 
   /** Two spellings would be one row with two versions, and an older event would overwrite a newer one. */
-  #addLooseKey(name: string): void {
+  #checkSpelling(name: string, hasBasedOn: boolean): void {
+    const column = this.#table.columns.find((candidate) => candidate.name === name);
+    if (column === undefined) return;
+    const collation = this.#looseCollationOf(name);
+    const isFree = isSpeltFreely(column.typeOid, this.#facts);
+    // What legacy did to a row is known by the spelling that the row had.
+    const isFolded = hasBasedOn && isCitext(column.typeOid, this.#facts);
+    if (collation === undefined && !isFree && !isFolded) return;
+    const why =
+      collation === undefined
+        ? `of type ${column.typeName}, for which values that are written otherwise may be equal`
+        : `of collation ${collation}, which is nondeterministic`;
+    const keys = (this.#facts.uniqueKeys.get(this.#table.oid) ?? []).filter((key) => !key.includes(name));
+    const others = keys.map((key) => `{ ${key.join(', ')} }`);
+    const way = isFolded ? ', or `expect` in place of `basedOn`' : '';
     this.#add({
       code: 'KEY_LOOSELY_EQUAL',
       path: ['key', name],
-      message: `for ${name} of ${this.#name} texts that differ may be equal (citext, or a nondeterministic collation): two spellings of one key would count as two rows`,
-      remedy: `take another key of ${this.#name}`,
+      message: `${name} of ${this.#name} is ${why}: two spellings of one key would count as two rows`,
+      remedy: `${others.length === 0 ? `make and take another unique key of ${this.#name}` : `take another key: ${others.join(' or ')}`}${way}`,
     });
+  }
+
+  #looseCollationOf(column: string): string | undefined {
+    return this.#facts.looseCollations.get(this.#table.oid)?.find(({ name }) => name === column)?.collation;
   }
 
   /** Of a row that legacy deletes, or gives another key, the stream shows the replica identity only: it must tell which key that was. */
@@ -217,7 +235,12 @@ class Analysis {
     const cast = castTo(column.typeOid, { types, modifier: column.typeModifier });
     if (typeof field === 'object' && 'value' in field) this.#checkConstant(column, { value: field.value, cast, path });
     return {
-      column: { name: column.name, castType, typeOid: base, compareAs: this.#compareAs(column) },
+      column: {
+        name: column.name,
+        castType,
+        typeOid: base,
+        compareAs: comparisonOf(column, { facts: this.#facts, collation: this.#looseCollationOf(column.name) }),
+      },
       typeName: column.typeName,
       reader,
       cast,
@@ -238,37 +261,6 @@ class Analysis {
         message: `${error.found}, and ${column.name} of ${this.#name} is of type ${column.typeName}`,
         remedy: `write ${error.wanted}`,
       });
-    }
-  }
-
-  #compareAs({ name, typeOid: oid }: CatalogColumn): TargetColumn['compareAs'] {
-    const base = this.#facts.types.baseOf(oid);
-    if (base === typeOid.json) return 'jsonb';
-    if (this.#isLooselyEqual(name)) return 'text';
-    return this.#hasEquality(base) ? 'value' : 'text';
-  }
-
-  #isLooselyEqual(column: string): boolean {
-    return this.#facts.looselyEqual.get(this.#table.oid)?.includes(column) === true;
-  }
-
-  /** One that calls equal what is written otherwise would hide a change: of citext `A` and `a`, of interval a month and 30 days. */
-  #hasEquality(oid: number): boolean {
-    const { types, comparable } = this.#facts;
-    const base = types.baseOf(oid);
-    const type = types.get(base);
-    if (base === typeOid.interval) return false;
-    switch (type?.kind) {
-      case 'array':
-        return type.elementOid !== undefined && this.#hasEquality(type.elementOid);
-      case 'composite':
-        return (type.fields ?? []).every((field) => this.#hasEquality(field.typeOid));
-      case 'range':
-      case 'multirange':
-      case 'enum':
-        return true;
-      default:
-        return comparable.has(base) && type?.name !== 'citext';
     }
   }
 
