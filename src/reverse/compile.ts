@@ -8,6 +8,7 @@ import type { RelationName } from '../postgres/catalog-match.ts';
 import { displayName, matchesPart, parseTableName, qualifiedName } from '../postgres/identifier.ts';
 import type { CatalogTable } from '../postgres/table.ts';
 import type { Target } from './intent.ts';
+import type { PublishedColumns } from './published.ts';
 import { analyseTarget, type AnalysedTarget, type TargetPlan } from './target.ts';
 import { loadTargetFacts, type TargetFacts } from './target-facts.ts';
 
@@ -33,7 +34,11 @@ export interface CompiledReverse {
 export async function compileReverse(
   client: pg.ClientBase | pg.Pool,
   apply: readonly ApplyEntry[],
-  options: { readonly stateSchema: string },
+  options: {
+    readonly stateSchema: string;
+    /** Absent: nobody looks whether the stream shows our own writes. */
+    readonly published?: PublishedColumns;
+  },
 ): Promise<CompiledReverse> {
   const names = apply.map((entry) => parseTableName(entry.table));
   const isNamed = (relation: RelationName) =>
@@ -54,13 +59,17 @@ interface Place {
   readonly index: number;
   readonly facts: TargetFacts;
   readonly stateSchema: string;
+  readonly published?: PublishedColumns;
 }
 
 function analyse(entry: ApplyEntry, place: Place): AnalysedTarget & { readonly name: string } {
   const { index, facts } = place;
   const found = resolveTable(entry, place);
   if ('code' in found) return { name: entry.table, plan: undefined, findings: [found] };
-  return { name: `${found.schema}.${found.name}`, ...analyseTarget(entry, { index, table: found, facts }) };
+  return {
+    name: `${found.schema}.${found.name}`,
+    ...analyseTarget(entry, { index, table: found, facts, published: place.published?.get(found.oid) }),
+  };
 }
 
 /** The table of an entry, or why it can not be written. */

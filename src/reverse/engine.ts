@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import type { Reverse } from '../config/reverse-schema.ts';
-import type { Config } from '../config/schema.ts';
+import { type Config, publicationName } from '../config/schema.ts';
 import { toDatabaseError } from '../postgres/sqlstate.ts';
 import type { ConflictStore } from '../state/conflicts.ts';
 import type { State } from '../state/state.ts';
@@ -16,6 +16,7 @@ import { type EventReading, reverseMapper } from './mapper.ts';
 import type { ReverseParking } from './parking.ts';
 import type { Apply } from './pipeline.ts';
 import { grantStatements, missingRights, neededRights } from './privileges.ts';
+import { readColumnLists } from './published.ts';
 import type { TargetTable } from './target-shapes.ts';
 
 /** What events mean and how they are written, compiled against the catalog. */
@@ -98,7 +99,8 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
 
 async function compiled({ config, reverse, pool }: EngineOptions): Promise<CompiledReverse> {
   try {
-    return await compileReverse(pool, reverse.apply, { stateSchema: config.state.schema });
+    const published = await readColumnLists(pool, publicationName(config));
+    return await compileReverse(pool, reverse.apply, { stateSchema: config.state.schema, published });
   } catch (error) {
     throw toDatabaseError(error, 'reading the catalog for reverse.apply');
   }

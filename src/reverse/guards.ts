@@ -8,17 +8,15 @@ export function guardFindings(
   targets: readonly Target[],
   context: {
     readonly reverse: Reverse;
-    /** By OID: the tables of `capture`, each with the columns that its changes are published with; undefined: all. */
-    readonly published: ReadonlyMap<number, readonly string[] | undefined>;
+    /** OIDs of the tables of `capture`. */ readonly captured: ReadonlySet<number>;
   },
 ): Finding[] {
   return targets.flatMap((target) => {
-    const { oid } = target.table;
-    const isCaptured = context.published.has(oid);
+    const isCaptured = context.captured.has(target.table.oid);
     return [
       ...versionFindings(target, context.reverse),
       ...conflictFindings(target, isCaptured),
-      ...(isCaptured ? keyFindings(target, context.published.get(oid)) : [notCaptured(target)]),
+      ...(isCaptured ? [] : [notCaptured(target)]),
     ];
   });
 }
@@ -84,20 +82,4 @@ function notCaptured(target: Target): Finding {
     message: `no entry of \`capture\` takes ${displayName(target.table)}: its stream shows no echoes, and no correction or refusal reaches the producer, so that the two sides stay different where legacy wins or changes what was meant`,
     remedy: `capture: [{ table: ${displayName(target.table)} }]`,
   };
-}
-
-/** Our own write is known in the stream by its key. */
-function keyFindings(target: Target, published: readonly string[] | undefined): Finding[] {
-  const hidden = target.key.map(({ name }) => name).filter((name) => published?.includes(name) === false);
-  if (hidden.length === 0) return [];
-  const table = displayName(target.table);
-  return [
-    {
-      code: 'REVERSE_KEY_NOT_PUBLISHED',
-      severity: 'error',
-      ...at(target, 'key'),
-      message: `the column list of ${table} leaves ${hidden.join(', ')} out, so the stream does not show which row an event made: what reverse sync inserts is published like a trigger's row`,
-      remedy: `take ${hidden.join(', ')} out of \`exclude\` of ${table}, or leave \`columnList\` out (excluded columns are still never sent), or take another key`,
-    },
-  ];
 }

@@ -44,7 +44,13 @@ export interface AnalysedTarget {
 /** Finds every problem of an entry, not only the first. */
 export function analyseTarget(
   entry: ApplyEntry,
-  place: { readonly index: number; readonly table: CatalogTable; readonly facts: TargetFacts },
+  place: {
+    readonly index: number;
+    readonly table: CatalogTable;
+    readonly facts: TargetFacts;
+    /** Columns of the table that are published; undefined: all, or none. */
+    readonly published?: readonly string[] | undefined;
+  },
 ): AnalysedTarget {
   const analysis = new Analysis(place.index, place.table, place.facts);
   const key = analysis.columns('key', entry.key);
@@ -53,6 +59,7 @@ export function analyseTarget(
   analysis.checkWritable(entry);
   analysis.checkKey(Object.keys(entry.key), { hasBasedOn: entry.basedOn !== undefined });
   if (entry.basedOn !== undefined) analysis.checkIdentity(Object.keys(entry.key));
+  if (place.published !== undefined) analysis.checkPublished(entry, place.published);
   const readers = {
     version: analysis.reader(entry.version, ['version']),
     basedOn: analysis.reader(entry.basedOn, ['basedOn']),
@@ -214,6 +221,20 @@ class Analysis {
       message: `the replica identity of ${this.#name} (${sent.length === 0 ? 'nothing' : sent.join(', ')}) does not hold all of ${columns.join(', ')}: which row a DELETE of legacy took is not seen, and \`basedOn\` would let an older event make it again`,
       remedy: `alter table ${qualifiedName(this.#table)} replica identity full;  -- of each partition too; or take the columns of the identity as the key, or \`expect\` in place of \`basedOn\``,
     });
+  }
+
+  /** Our own insert is known in the stream by its key. Of a row that is there, the replica identity tells: no column list may leave it out. */
+  checkPublished({ operation, carries, key }: ApplyEntry, published: readonly string[]): void {
+    if (operation === 'delete' || (operation === 'update' && carries === 'patch')) return;
+    for (const name of Object.keys(key)) {
+      if (published.includes(name) || !this.#table.columns.some((column) => column.name === name)) continue;
+      this.#add({
+        code: 'KEY_NOT_PUBLISHED',
+        path: ['key', name],
+        message: `the column list of ${this.#name} leaves ${name} out, so the stream does not show which row an event made: it would be published as if a trigger had made it`,
+        remedy: `take ${name} out of \`exclude\` of ${this.#name}, or leave \`columnList\` out (excluded columns are still never sent), or take another key`,
+      });
+    }
   }
 
   #column(column: CatalogColumn, source: { readonly field: EventField; readonly path: Path }): ColumnPlan | undefined {

@@ -148,11 +148,11 @@ describe('check of reverse', () => {
       capture,
       apply: itemsBy('code: detail.c', 'id: detail.i, name: detail.n'),
     });
-    expect(byCode.of('REVERSE_KEY_NOT_PUBLISHED')).toMatchObject([
-      { severity: 'error', path: 'reverse.apply[0].key', subject: 'public.items' },
+    expect(byCode.of('KEY_NOT_PUBLISHED')).toMatchObject([
+      { severity: 'error', path: 'reverse.apply[0].key.code', subject: 'public.items' },
     ]);
     const byId = await check('hidden_key', { queue: url, capture, apply: itemsBy('id: detail.i', 'code: detail.c') });
-    expect(byId.of('REVERSE_KEY_NOT_PUBLISHED')).toEqual([]);
+    expect(byId.of('KEY_NOT_PUBLISHED')).toEqual([]);
   });
 
   test('without reverse nothing is asked of a queue', async () => {
