@@ -17,7 +17,7 @@ import type { ReverseParking } from './parking.ts';
 import type { Apply } from './pipeline.ts';
 import { grantStatements, missingRights, neededRights } from './privileges.ts';
 import { readColumnLists } from './published.ts';
-import type { TargetTable } from './target-shapes.ts';
+import { grownTables, type TargetTable } from './target-shapes.ts';
 
 /** What events mean and how they are written, compiled against the catalog. */
 export interface Engine {
@@ -28,6 +28,8 @@ export interface Engine {
   readonly reload: () => Promise<void>;
   /** Of each entry, as it is compiled. */
   readonly tables: () => readonly TargetTable[];
+  /** Names of tables that have got columns since they were compiled. */
+  readonly grown: () => Promise<readonly string[]>;
   /** The row of an event has not come within its time: that is a conflict. */
   readonly onRowMissing: (intent: Intent) => Promise<void>;
   /** The statements that give our role what it lacks to write events of the target. */
@@ -92,6 +94,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       await own;
     },
     tables: () => current.tables,
+    grown: () => grownTables(pool, current.tables),
     onRowMissing: (intent) => recordMissing(intent, { pool, conflicts: state.conflicts, show }),
     missingGrants: (target) => missingGrants(target, pool),
   };

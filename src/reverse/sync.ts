@@ -215,7 +215,7 @@ export class ReverseSync {
       take: (delivery) => pipeline.take(delivery, consumer),
       log,
     });
-    const { reload, tables, onRowMissing } = engine;
+    const { reload, tables, grown, onRowMissing } = engine;
     const parked = { parking, pipeline, read, apply, progress, conflicts: state.conflicts, log };
     const letters = new ReverseLetters({ ...parked, reload, stop });
     const waiting = new WaitingLetters({ ...parked, flood, onRowMissing });
@@ -249,7 +249,7 @@ export class ReverseSync {
       consumer.run(stop),
       keepHouse(running, { state, horizonMs: reverse.horizon, stop, log }),
       this.#protection.testAgain(place),
-      shapes.run({ tables, reload, stop, log }),
+      shapes.run({ tables, grown, reload, stop, log }),
     ];
     try {
       await Promise.all(all);

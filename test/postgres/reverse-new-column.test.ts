@@ -72,6 +72,26 @@ describe('a column that is added while the worker runs', () => {
     expect(compiledAgain(bed)).toBe(1);
   });
 
+  test.for([
+    ['the column list leaves it out', { exclude: ['secret'], columnList: true }, 'region text'],
+    ['it is generated', {}, 'region text generated always as (upper(status)) stored'],
+  ] as const)(
+    'is no correction for good where the stream does not show it: %s',
+    async ([, options, column], { task }) => {
+      const name = `new_hidden_${task.id.replaceAll(/\W/g, '_')}`;
+      const wide = setup.replace('status', 'secret text, status');
+      await using bed = await makeReverseWorkerBed(server, { name, setup: wide });
+      await bed.startRunning({ capture: [{ ...capture[0], ...options }], reverse: { apply: [entry] } });
+      await apply(bed, order(1));
+      await bed.sql(`alter table orders add column ${column}`);
+      await apply(bed, order(2));
+      await eventually(() => compiledAgain(bed) === 1);
+      const before = bed.events.length;
+      await apply(bed, order(1, 'better', 2), order(3));
+      expect(bed.events.slice(before)).toEqual([]);
+    },
+  );
+
   test('lets events go on that come while the table is altered', async () => {
     await using bed = await makeReverseWorkerBed(server, { name: 'new_column_busy', setup });
     const worker = await bed.startRunning({ capture, reverse: { apply: [entry] } });

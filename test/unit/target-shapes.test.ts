@@ -38,6 +38,7 @@ let tables: TargetTable[];
 let catalog: CatalogTable;
 let reloads: number;
 let failures: number;
+let grown: readonly string[];
 let stop: AbortController;
 let done: Promise<void>;
 
@@ -47,13 +48,17 @@ beforeEach(() => {
   tables = [{ name: 'public.orders', compiled: catalog }];
   reloads = 0;
   failures = 0;
+  grown = [];
   stop = new AbortController();
   done = shapes.run({
     tables: () => tables,
+    grown: () => Promise.resolve(grown),
+    idleMs: 50,
     reload: async () => {
       reloads += 1;
       if (reloads <= failures) throw new Error('the catalog can not be read');
       tables = [{ name: 'public.orders', compiled: catalog }];
+      grown = [];
     },
     stop: stop.signal,
     log: pino({ level: 'silent' }),
@@ -103,6 +108,23 @@ test('an entry that could not be compiled is tried again with its table', async 
   shapes.see(relation(KNOWN));
   await settled();
   expect(tables).toEqual([{ name: 'public.orders', compiled: catalog }]);
+});
+
+test('a column that the stream does not show is seen in the catalog when the table is described again', async () => {
+  shapes.see(relation(KNOWN));
+  await settled();
+  grown = ['public.orders'];
+  shapes.see(relation([column('x')], { oid: 3, name: 'lines' }));
+  await settled();
+  expect(reloads).toBe(0);
+  shapes.see(relation(KNOWN));
+  await settled();
+  expect(reloads).toBe(1);
+});
+
+test('a table that the stream never shows is looked at now and then', async () => {
+  grown = ['public.orders'];
+  await eventually(() => reloads === 1);
 });
 
 test('a reload that fails is tried again', async () => {
