@@ -4,7 +4,7 @@ import { type BanyanError, toBanyanError } from '../core/errors.ts';
 import type { ConflictStore } from '../state/conflicts.ts';
 import type { ReverseLetter } from '../state/reverse-letters.ts';
 import type { ApplyOutcome, Intent } from './intent.ts';
-import type { EventReading } from './mapper.ts';
+import type { EntryFailure, EventReading } from './mapper.ts';
 import { letterId, type ReverseParking, tableOf, targetOf } from './parking.ts';
 import type { Apply } from './pipeline.ts';
 import { countOutcome, type ReverseProgress } from './progress.ts';
@@ -31,7 +31,9 @@ export interface AttemptOptions {
  */
 export type Attempt =
   | { readonly status: 'done' | 'without-event' }
-  | { readonly status: 'unreadable' | 'failed' | 'skipped'; readonly error: BanyanError };
+  /** lane: of its row, where that can be read. */
+  | { readonly status: 'unreadable'; readonly error: BanyanError; readonly lane: string | undefined }
+  | { readonly status: 'failed' | 'skipped'; readonly error: BanyanError };
 
 /** Applies single letters, while their lane or table belongs to the caller. */
 export class LetterAttempts {
@@ -50,7 +52,7 @@ export class LetterAttempts {
     } catch (thrown) {
       const error = toBanyanError(thrown, 'reading a letter');
       await parking.stays(letter, error);
-      return { status: 'unreadable', error };
+      return { status: 'unreadable', error, lane: this.#laneOf(letter) };
     }
     const [intent] = intents;
     if (intent === undefined) {
@@ -81,16 +83,33 @@ export class LetterAttempts {
     return { status: 'failed', error };
   }
 
-  /** What the letter's event asks of its row today: the same target, or at least the same entry. Throws where it can not be read. */
-  intentOf(letter: Pick<ReverseLetter, 'event' | 'eventId' | 'entry'>): Intent | undefined {
-    const { intents, failures } = this.#options.read(letter.event);
-    const intent =
-      intents.find((intent) => letterId(intent) === letter.eventId) ??
-      intents.find(({ target }) => target.entry === letter.entry);
-    if (intent !== undefined) return intent;
-    const failure = failures.find(({ entry }) => entry === letter.entry);
-    if (failure !== undefined) throw failure.error;
-    return undefined;
+  /** What the letter's event asks of its row today. undefined: no entry takes it any more. Throws where it can not be read. */
+  intentOf(letter: LetterEvent): Intent | undefined {
+    const reading = this.#readingOf(letter);
+    if (reading === undefined) return undefined;
+    if ('error' in reading) throw reading.error;
+    return reading.intent;
+  }
+
+  /** By the same target; else by what is most like it, since entries are moved, and their columns or their table are renamed. */
+  #readingOf({ event, eventId, entry, table }: LetterEvent): EntryReading | EntryFailure | undefined {
+    const { intents, failures } = this.#options.read(event);
+    const all = [...intents.map(readingOf), ...failures];
+    const ofTable = all.filter((reading) => reading.table === table);
+    return (
+      all.find(({ target }) => target !== undefined && eventId.endsWith(` ${target}`)) ??
+      ofTable.find((reading) => reading.entry === entry) ??
+      ofTable[0] ??
+      all.find((reading) => reading.entry === entry)
+    );
+  }
+
+  #laneOf(letter: LetterEvent): string | undefined {
+    try {
+      return this.#readingOf(letter)?.lane;
+    } catch {
+      return undefined;
+    }
   }
 
   /** The letter's event, or all that its message asks for where the letter is that of the whole. Throws where it can not be read. */
@@ -192,4 +211,13 @@ export class LetterAttempts {
     countOutcome(progress, outcome);
     log.info({ letter: letter.id, table: letter.table, outcome: outcome.status }, 'parked event applied');
   }
+}
+
+type LetterEvent = Pick<ReverseLetter, 'event' | 'eventId' | 'entry' | 'table'>;
+
+type EntryReading = Pick<EntryFailure, 'entry' | 'table' | 'target' | 'lane'> & { readonly intent: Intent };
+
+function readingOf(intent: Intent): EntryReading {
+  const { target, lane } = intent;
+  return { entry: target.entry, table: tableOf(target.table), target: target.id, lane, intent };
 }

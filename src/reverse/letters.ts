@@ -235,7 +235,10 @@ export class ReverseLetters {
       const { error, status } = attempt;
       if (error.reaction === 'hold' || status === 'refused' || status === 'skipped') return error;
       // Its own fault, not the table's: it holds its row, or, where nobody knows which that is, nothing.
-      if (status === 'unreadable') await parking.store.move(letter.id, undefined);
+      if (status === 'unreadable') {
+        await parking.store.move(letter.id, attempt.lane);
+        if (attempt.lane !== undefined) await parking.reconcile(attempt.lane);
+      }
       report.parked += 1;
     } else if (attempt.status === 'done') report.sent += 1;
     else report.withoutEvent += 1;

@@ -20,6 +20,8 @@ export interface EntryFailure {
   readonly table: string;
   /** `row-refused` where the event does not say what the row needs, `schema-drift` where the entry does not fit its table. */
   readonly error: BanyanError;
+  /** `Target.id`, where the entry fits its table. */
+  readonly target: string | undefined;
   /** Of the row, where the event tells its key. */
   readonly lane: string | undefined;
   readonly version: string | undefined;
@@ -89,14 +91,22 @@ function refuseTwins(entries: readonly CompiledEntry[]): void {
 }
 
 /** Where an event stands that is otherwise not understood: later ones of its row are not to overtake it. */
-function placeOf({ plan }: CompiledEntry, view: EventView): Pick<EntryFailure, 'lane' | 'version'> {
-  if (plan === undefined) return { lane: undefined, version: undefined };
+function placeOf({ plan }: CompiledEntry, view: EventView): Pick<EntryFailure, 'target' | 'lane' | 'version'> {
+  if (plan === undefined) return { target: undefined, lane: undefined, version: undefined };
+  const { version: reader } = plan;
+  return {
+    target: plan.target.id,
+    lane: readable(() => laneOf(plan, keyOf(plan, view))),
+    version: reader === undefined ? undefined : readable(() => version(reader, view)),
+  };
+}
+
+function readable<Value>(read: () => Value): Value | undefined {
   try {
-    const lane = laneOf(plan, keyOf(plan, view));
-    return { lane, version: plan.version === undefined ? undefined : version(plan.version, view) };
+    return read();
   } catch (error) {
     if (!(error instanceof BanyanError)) throw error;
-    return { lane: undefined, version: undefined };
+    return undefined;
   }
 }
 

@@ -144,7 +144,7 @@ export class ReverseParking {
     const table = typeof held === 'string' ? held : undefined;
     await this.store.park([
       {
-        eventId: `message ${id}`,
+        eventId: of?.target === undefined ? `message ${id}` : `message ${id} ${of.target}`,
         entry: of?.entry ?? -1,
         group: table === undefined ? of?.lane : heldGroup(table),
         table: table ?? place,
