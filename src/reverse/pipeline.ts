@@ -274,6 +274,7 @@ export class ReversePipeline {
       for (const job of jobs) this.#later(job, { error, about: DATABASE });
       return;
     }
+    this.#troubles.get(DATABASE)?.over();
     for (const job of jobs) this.#done(job);
   }
 
