@@ -13,7 +13,7 @@ import type { EntryFailure, EventReading } from './mapper.ts';
 import { type ReverseParking, tableOf } from './parking.ts';
 import { countOutcome, type ReverseProgress } from './progress.ts';
 import type { SetAside } from './set-aside.ts';
-import { Trouble } from './trouble.ts';
+import { Troubles } from './trouble.ts';
 import { type EventJob, type Task, Work } from './work.ts';
 
 /** Several events in one transaction, an outcome each. Throws where the whole has to be done again: nothing was done then. */
@@ -52,7 +52,7 @@ export class ReversePipeline {
   readonly #work: Work;
   readonly #changed = new Condition();
   /** With the database as a whole, and with single tables. */
-  readonly #troubles = new Map<string, Trouble>();
+  readonly #troubles: Troubles;
   /** Deliveries that a worker has begun on. */
   readonly #begun = new Set<Delivery>();
   readonly #deliveryOf = new WeakMap<EventJob['onDone'], Delivery>();
@@ -64,13 +64,13 @@ export class ReversePipeline {
 
   constructor(options: PipelineOptions) {
     this.#options = options;
+    this.#troubles = new Troubles(options.log);
     this.#work = new Work(() => this.#changed.changed());
   }
 
   /** Why nothing, or nothing of a table, is applied. */
   get problem(): Problem | undefined {
-    for (const { problem } of this.#troubles.values()) if (problem !== undefined) return problem;
-    return undefined;
+    return this.#troubles.problem;
   }
 
   /** Events that workers are at. */
@@ -194,7 +194,7 @@ export class ReversePipeline {
       await this.#failedTogether(jobs, toBanyanError(thrown, 'applying events'));
       return;
     }
-    this.#troubles.get(DATABASE)?.over();
+    this.#troubles.over(DATABASE);
     for (const [index, job] of jobs.entries()) {
       const outcome = outcomes[index];
       if (outcome === undefined) throw new TypeError('an event came back without an outcome');
@@ -206,7 +206,7 @@ export class ReversePipeline {
   async #succeeded(job: EventJob, outcome: ApplyOutcome): Promise<void> {
     const { parking, progress } = this.#options;
     const { intent } = job;
-    this.#troubles.get(tableOf(intent.target.table))?.over();
+    this.#troubles.over(tableOf(intent.target.table));
     if (parking.mayBeParked(intent)) {
       try {
         await parking.reconcile(intent.lane);
@@ -229,7 +229,7 @@ export class ReversePipeline {
       if (job.refusals >= REFUSALS || parking.isBehind(intent)) {
         await this.#asideOrLater([job], () => setAside.withTable(intent, error));
         // It is held now, which says the same, and nothing of it is tried here any more.
-        this.#troubles.delete(tableOf(intent.target.table));
+        this.#troubles.forget(tableOf(intent.target.table));
         return;
       }
     }
@@ -274,27 +274,21 @@ export class ReversePipeline {
       for (const job of jobs) this.#later(job, { error, about: DATABASE });
       return;
     }
-    this.#troubles.get(DATABASE)?.over();
+    this.#troubles.over(DATABASE);
     for (const job of jobs) this.#done(job);
   }
 
   #later(job: EventJob, { error, about }: { error: BanyanError; about: string }): void {
     this.#options.progress.retried += 1;
-    this.#trouble(about).met(error, job.attempts);
+    this.#troubles.met(about, { error, failures: job.attempts });
     const waitMs = Math.max(error.reaction === 'retry' ? 0 : 1_000, backoffMs(job.attempts, RETRY));
     job.attempts += 1;
     this.#work.later(job, waitMs);
   }
 
-  #trouble(about: string): Trouble {
-    let trouble = this.#troubles.get(about);
-    if (trouble === undefined) this.#troubles.set(about, (trouble = new Trouble(about, this.#options.log)));
-    return trouble;
-  }
-
   #done(job: EventJob): void {
     // Whatever held up this one is over, however it ended.
-    if (job.attempts > 0) this.#troubles.get(tableOf(job.intent.target.table))?.over();
+    if (job.attempts > 0) this.#troubles.over(tableOf(job.intent.target.table));
     this.#work.settle(job);
     job.onDone();
   }
@@ -308,11 +302,12 @@ export class ReversePipeline {
     for (let attempt = 0; !stop.aborted; attempt += 1) {
       try {
         await setAside.message(message, what.error, what.of);
-        this.#troubles.get(DATABASE)?.over();
+        this.#troubles.over(DATABASE);
         what.onDone();
         return;
       } catch (thrown) {
-        this.#trouble(DATABASE).met(toBanyanError(thrown, 'setting a message aside'), attempt);
+        const error = toBanyanError(thrown, 'setting a message aside');
+        this.#troubles.met(DATABASE, { error, failures: attempt });
         await sleep(Math.max(100, backoffMs(attempt, RETRY)), stop).catch(() => undefined);
       }
     }

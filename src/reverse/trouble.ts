@@ -42,3 +42,35 @@ export class Trouble {
     this.#problem = undefined;
   }
 }
+
+/** With several things, by their names. */
+export class Troubles {
+  readonly #log: Logger;
+  readonly #of = new Map<string, Trouble>();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /** The problem with one of them. */
+  get problem(): Problem | undefined {
+    for (const { problem } of this.#of.values()) if (problem !== undefined) return problem;
+    return undefined;
+  }
+
+  /** As `Trouble.met`. */
+  met(subject: string, { error, failures }: { readonly error: BanyanError; readonly failures: number }): void {
+    let trouble = this.#of.get(subject);
+    if (trouble === undefined) this.#of.set(subject, (trouble = new Trouble(subject, this.#log)));
+    trouble.met(error, failures);
+  }
+
+  over(subject: string): void {
+    this.#of.get(subject)?.over();
+  }
+
+  /** Without a word: something else says it. */
+  forget(subject: string): void {
+    this.#of.delete(subject);
+  }
+}
