@@ -252,7 +252,7 @@ export class ReversePipeline {
     if (!passes && only !== undefined && jobs.length === 1 && !this.#options.stop.aborted) {
       // Refused at the commit it is the event's own fault; what we do not understand may still pass.
       const isItsFault = reaction === 'park' || reaction === 'hold';
-      if (isItsFault || only.attempts >= PATIENCE) {
+      if (isItsFault || only.unexplained >= PATIENCE) {
         await this.#asideOrLater([only], (setAside) => setAside.alone(only.intent, error));
         return;
       }
@@ -260,6 +260,7 @@ export class ReversePipeline {
     const isDeadlock = code === '40001' || code === '40P01';
     const isHeldUp = code !== undefined && HELD_UP.has(code);
     for (const job of jobs) {
+      if (!passes) job.unexplained += 1;
       if (!passes || isHeldUp || (isDeadlock && job.attempts + 1 >= PATIENCE)) job.isAlone = true;
       this.#later(job, { error, about: DATABASE });
     }

@@ -12,6 +12,8 @@ export interface EventJob extends LaneItem {
   attempts: number;
   /** How often of these a right was missing. */
   refusals: number;
+  /** How often of these nobody understood why. */
+  unexplained: number;
   /** Not together with others: they may be the ones that fail, or the ones that it makes fail. */
   isAlone: boolean;
 }
@@ -47,6 +49,7 @@ export class Work {
       onDone,
       attempts: 0,
       refusals: 0,
+      unexplained: 0,
       isAlone: false,
       lane: intent.lane,
       previousLane: undefined,
