@@ -60,7 +60,7 @@ export class LetterAttempts {
       return { status: 'without-event' };
     }
     if (letter.entry === -1) return this.#tryMessage(letter, intents);
-    parking.retries(intent);
+    parking.retries(intent, letter);
     const { byOperator, by } = options;
     const onEnded = async (client: pg.ClientBase, outcome: ApplyOutcome): Promise<void> => {
       refuseSkipped(outcome, letter.table);

@@ -37,8 +37,8 @@ export class ReverseParking {
   readonly #held = new Set<string>();
   /** Intents that the transaction on its way has parked, if it commits. */
   readonly #parkedIn = new WeakSet<Intent>();
-  /** Intents of letters that are tried again. */
-  readonly #retries = new WeakSet<Intent>();
+  /** Intents of letters that are tried again, and when those had come. */
+  readonly #retries = new WeakMap<Intent, string>();
   /** Answers of the database that are on their way, and whether more has happened to the group since it was asked. */
   readonly #looks = new Set<{ readonly group: string; isOutdated: boolean }>();
   #arrivals = 0;
@@ -95,8 +95,8 @@ export class ReverseParking {
   }
 
   /** It is a letter's, and did not come again: a letter that a person discards meanwhile stays discarded. */
-  retries(intent: Intent): void {
-    this.#retries.add(intent);
+  retries(intent: Intent, { sequence }: Pick<ReverseLetter, 'sequence'>): void {
+    this.#retries.set(intent, sequence.slice(sequence.lastIndexOf('-') + 1));
   }
 
   /** Whether a transaction set it aside of which nobody knows if it has committed. */
@@ -148,7 +148,7 @@ export class ReverseParking {
         entry: of?.entry ?? -1,
         group: table === undefined ? of?.lane : heldGroup(table),
         table: table ?? place,
-        sequence: this.#sequence(of?.version),
+        sequence: sequenceOf(of?.version, this.#arrival()),
         kind: error.kind,
         code: error.code,
         message: error.message,
@@ -251,7 +251,8 @@ export class ReverseParking {
       entry: target.entry,
       group: isHeld ? heldGroup(table) : lane,
       table,
-      sequence: this.#sequence(version),
+      // A letter of an event that could not be read when it came has another id: the new one takes its place.
+      sequence: sequenceOf(version, this.#retries.get(intent) ?? this.#arrival()),
       kind: error?.kind ?? (isHeld ? 'schema-drift' : 'row-refused'),
       code: error?.code,
       message: error?.message ?? (isHeld ? 'its table is held' : 'it waits behind an earlier event of its key'),
@@ -261,11 +262,16 @@ export class ReverseParking {
     };
   }
 
-  /** Sorts as text by version, then by arrival. Over a restart the clock goes on. */
-  #sequence(version: string | undefined): string {
+  /** Sorts as text. Over a restart the clock goes on. */
+  #arrival(): string {
     this.#arrivals = Math.max(this.#arrivals + 1, Date.now() * 1_000);
-    return `${versionText(version)}-${String(this.#arrivals).padStart(17, '0')}`;
+    return String(this.#arrivals).padStart(17, '0');
   }
+}
+
+/** Sorts as text by version, then by arrival. */
+function sequenceOf(version: string | undefined, arrival: string): string {
+  return `${versionText(version)}-${arrival}`;
 }
 
 /** Not the event is at fault, but what the table is, or what the role may do with it. */

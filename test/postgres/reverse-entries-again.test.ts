@@ -107,3 +107,20 @@ test('what a mended table can not take of an event holds up its row', async () =
   await bed.queue.empty();
   expect(await bed.sql('select * from orders order by id')).toEqual(applied);
 });
+
+test('what a mended table refuses of an event that could not be read keeps its place before later ones', async () => {
+  await using bed = await makeReverseWorkerBed(server, { name: 'again_place', setup });
+  await bed.sql('alter table orders add constraint sane check (quantity >= 0)');
+  await bed.startRunning({ capture, reverse: { apply: [orders] } });
+  await drift(bed);
+  for (const quantity of [-1, 5]) {
+    await bed.queue.send(ordered(1, { quantity }));
+    await bed.queue.empty();
+  }
+  await bed.sql('alter table orders rename column amount to quantity');
+  await bed.ask('redrive', { direction: 'reverse', table: 'public.orders' });
+  expect(await bed.sql('select id from orders')).toEqual([{ id: 9 }]);
+  await bed.sql('alter table orders drop constraint sane');
+  expect(await bed.ask('redrive', { direction: 'reverse', all: true })).toMatchObject({ sent: 2, stopped: [] });
+  expect(await bed.sql('select quantity from orders where id = 1')).toEqual([{ quantity: 5 }]);
+});
