@@ -85,7 +85,7 @@ export class StageUpkeep {
   ): Promise<AutomaticFacts['backfill']> {
     if (status !== undefined && OPEN.has(status)) return 'open';
     if (status !== undefined && (await this.#session.state.backfills.coverage(table)) !== undefined) return 'done';
-    return isAsked ? 'open' : 'not-asked';
+    return isAsked || status === 'failed' ? 'open' : 'not-asked';
   }
 
   /** False: somebody else moved it meanwhile, so that nothing that is known here counts any more. */

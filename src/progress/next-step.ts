@@ -18,7 +18,9 @@ export function nextStep(facts: StepFacts): string | undefined {
   if (open.held !== undefined) return `dead-letters list --table ${name}`;
   if (open.conflicts > 0) return `conflicts list --open --table ${name}`;
   if (open.deadLetters > 0) return `dead-letters list --table ${name}`;
-  if (backfill?.status === 'failed' || backfill?.status === 'paused') return `backfill ${name} --resume`;
+  // A failed run was not watched since: it can not be gone on with.
+  if (backfill?.status === 'failed') return `backfill ${name} --restart`;
+  if (backfill?.status === 'paused') return `backfill ${name} --resume`;
   if (stage === 'mapped' || stage === 'backfilling') {
     if (!facts.isRunning) return 'run';
     if (backfill?.reason !== undefined) return `waiting: ${backfill.reason}`;

@@ -72,6 +72,11 @@ describe('the next step', () => {
       { stage: 'backfilling', target: 'shadow', backfill: backfillReport(run({ status: 'paused' }), undefined) },
       'backfill public.orders --resume',
     ],
+    [
+      'a restart',
+      { stage: 'backfilling', target: 'shadow', backfill: backfillReport(run({ status: 'failed' }), undefined) },
+      'backfill public.orders --restart',
+    ],
     ['a name as a shell takes it', { display: '"Sales"."Order Items"' }, `verdict '"Sales"."Order Items"' --to dual`],
   ])('is %s', (_, facts, step) => {
     expect(next(facts)).toBe(step);
