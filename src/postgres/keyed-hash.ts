@@ -1,9 +1,5 @@
 import { hash } from 'node:crypto';
-
-interface Latin1Buffer extends Buffer {
-  latin1Write(text: string, start: number, length: number): number;
-  utf8Write(text: string, start: number, length: number): number;
-}
+import type { SliceBuffer } from './slice-buffer.ts';
 
 /** Of SHA-256, in bytes (FIPS 180-4). */
 const BLOCK = 64;
@@ -18,14 +14,14 @@ const SHORT_BYTES = 4_096;
  * is behind it.
  */
 export class KeyedHash {
-  readonly #outer: Latin1Buffer;
-  #inner: Latin1Buffer;
+  readonly #outer: SliceBuffer;
+  #inner: SliceBuffer;
 
   constructor(key: Uint8Array) {
     const block = Buffer.alloc(BLOCK);
     block.set(key.length > BLOCK ? hash('sha256', key, 'buffer') : key);
-    this.#inner = Buffer.alloc(BLOCK + SHORT_BYTES) as Latin1Buffer;
-    this.#outer = Buffer.alloc(BLOCK + DIGEST) as Latin1Buffer;
+    this.#inner = Buffer.alloc(BLOCK + SHORT_BYTES) as SliceBuffer;
+    this.#outer = Buffer.alloc(BLOCK + DIGEST) as SliceBuffer;
     for (const [index, byte] of block.entries()) {
       this.#inner[index] = byte ^ INNER_PAD;
       this.#outer[index] = byte ^ OUTER_PAD;
@@ -43,8 +39,8 @@ export class KeyedHash {
     return hash('sha256', this.#outer, 'base64url');
   }
 
-  #innerFor(text: string): Latin1Buffer {
-    const inner = Buffer.alloc(BLOCK + Buffer.byteLength(text)) as Latin1Buffer;
+  #innerFor(text: string): SliceBuffer {
+    const inner = Buffer.alloc(BLOCK + Buffer.byteLength(text)) as SliceBuffer;
     this.#inner.copy(inner, 0, 0, BLOCK);
     return inner;
   }

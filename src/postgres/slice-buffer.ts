@@ -2,6 +2,7 @@
 export interface SliceBuffer extends Buffer {
   latin1Slice(start: number, end: number): string;
   utf8Slice(start: number, end: number): string;
+  latin1Write(text: string, start: number, length: number): number;
   utf8Write(text: string, start: number, length: number): number;
 }
 

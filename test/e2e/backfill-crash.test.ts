@@ -11,7 +11,7 @@ const ROWS = Number(process.env['BANYAN_TEST_HUGE_ROWS'] ?? 1_000_000);
 const ROWS_PER_EVENT = 10;
 const EVENTS = ROWS / ROWS_PER_EVENT;
 const KILLS = 10;
-/** What is in flight of one reader: `MAX_CHUNK` of the backfill. What is read ahead is not sent. */
+/** What is in flight of one reader: `MAX_ROWS` of the backfill’s pace. What is read ahead is not sent. */
 const CHUNK_EVENTS = 40_000 / ROWS_PER_EVENT;
 const MEMORY_LIMIT = 250_000_000;
 

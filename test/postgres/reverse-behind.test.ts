@@ -149,6 +149,7 @@ test('an event that the stream could not decide when the worker stopped comes ag
   // As often as what is not understood is tried before it is set aside.
   await worker.until('tried', ({ reverse }) => (reverse?.retried ?? 0) >= 4 && (reverse?.inFlight ?? 0) > 0);
   const stopping = worker.stop();
+  // So that what waits for the stream sees the stop before the stream could come by.
   await pause(500);
   await blocker.client.query('rollback');
   await stopping;

@@ -1,29 +1,13 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
-import { bodyOf, makeReverseWorkerBed, type ReverseWorkerBed } from '../support/reverse-worker-bed.ts';
+import { makeReverseWorkerBed, type ReverseWorkerBed } from '../support/reverse-worker-bed.ts';
+import { bothCaptured as capture, copies, ordered, orders, twoTables as setup } from '../support/two-entries.ts';
 
 let server: EmbeddedPostgres;
 beforeAll(async () => {
   server = await EmbeddedPostgres.start();
 });
 afterAll(() => server?.stop());
-
-const setup = `create table orders (id integer primary key, quantity integer);
-  create table copies (id integer primary key, quantity text)`;
-const entry = {
-  match: { source: ['shop.orders'] },
-  operation: 'upsert',
-  key: { id: 'detail.id' },
-  set: { quantity: 'detail.quantity' },
-};
-/** Without a version, so that nothing but the order of the lane keeps an older event from coming last. */
-const orders = { ...entry, table: 'public.orders' };
-const copies = { ...entry, table: 'public.copies', set: { quantity: { cel: 'string(detail.quantity)' } } };
-const capture = [{ table: 'public.orders' }, { table: 'public.copies' }];
-
-let number = 0;
-const ordered = (id: number, detail: object) =>
-  bodyOf({ id: `order-${(number += 1)}`, type: 'OrderChanged', detail: { id, ...detail } });
 
 const letters = (bed: ReverseWorkerBed) =>
   bed.sql('select entry, kind, group_key, behind, status from banyan.dead_letter order by id');

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import { eventually } from '../support/eventually.ts';
-import { bodyOf, makeReverseWorkerBed } from '../support/reverse-worker-bed.ts';
+import { makeReverseWorkerBed } from '../support/reverse-worker-bed.ts';
+import { bothCaptured as capture, copies, ordered, orders, twoTables as setup } from '../support/two-entries.ts';
 
 let server: EmbeddedPostgres;
 beforeAll(async () => {
@@ -9,32 +10,15 @@ beforeAll(async () => {
 });
 afterAll(() => server?.stop());
 
-const setup = `create table orders (id integer primary key, quantity integer);
-  create table copies (id integer primary key, quantity text)`;
-const entry = {
-  match: { source: ['shop.orders'] },
-  operation: 'upsert',
-  key: { id: 'detail.id' },
-  set: { quantity: 'detail.quantity' },
-};
-/** Without a version, so that nothing but the order of the lane keeps an older event from coming last. */
-const apply = [
-  { ...entry, table: 'public.orders' },
-  { ...entry, table: 'public.copies', set: { quantity: { cel: 'string(detail.quantity)' } } },
-];
-const capture = [{ table: 'public.orders' }, { table: 'public.copies' }];
-
-let number = 0;
-const ordered = (id: number, quantity: unknown) =>
-  bodyOf({ id: `order-${(number += 1)}`, type: 'OrderChanged', detail: { id, quantity } });
+const apply = [orders, copies];
 
 test('what one entry can not read holds up its row, and neither other rows nor other entries', async () => {
   await using bed = await makeReverseWorkerBed(server, { name: 'apart_misfit', setup });
   const worker = await bed.startRunning({ capture, reverse: { apply } });
-  await bed.queue.send(ordered(1, 'many'));
+  await bed.queue.send(ordered(1, { quantity: 'many' }));
   await worker.until('it is parked', ({ reverse }) => reverse?.parked === 1 && reverse.inHand === 0);
-  await bed.queue.send(ordered(1, 5));
-  await bed.queue.send(ordered(2, 7));
+  await bed.queue.send(ordered(1, { quantity: 5 }));
+  await bed.queue.send(ordered(2, { quantity: 7 }));
   await worker.until('the next of the row waits', ({ reverse }) => reverse?.parked === 2 && reverse.inHand === 0);
   expect(await bed.sql('select * from orders')).toEqual([{ id: 2, quantity: 7 }]);
   expect(await bed.sql('select * from copies order by id')).toEqual([
@@ -62,12 +46,12 @@ test('an entry that does not fit its table holds that table, and no other that t
   await using bed = await makeReverseWorkerBed(server, { name: 'apart_drift', setup });
   const worker = await bed.startRunning({ capture, reverse: { apply } });
   await bed.sql('alter table orders rename column quantity to amount');
-  await bed.queue.send(ordered(1, 5));
+  await bed.queue.send(ordered(1, { quantity: 5 }));
   await worker.until('the table is held', ({ reverse }) => reverse?.heldTables.includes('public.orders') === true);
   // Held tables are compiled anew every ten seconds: from then on the entry is known not to fit.
   await eventually(
     async () => {
-      await bed.queue.send(ordered(2, 7));
+      await bed.queue.send(ordered(2, { quantity: 7 }));
       await bed.queue.empty();
       return (await bed.sql(`select from banyan.dead_letter where event_id like 'message %'`)).length > 0;
     },
