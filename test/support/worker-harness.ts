@@ -209,7 +209,8 @@ export async function makeBed(server: DatabaseServer, options: BedOptions): Prom
             where slot_name = '${slot}' and confirmed_flush_lsn >= '${end?.lsn}'`)
           ).length > 0,
         () => `slot ${slot} was never confirmed up to ${end?.lsn}; ${events.length} events came`,
-        { timeoutMs: 20_000 },
+        // A worker that was killed under load may have a hundred thousand events to send.
+        { timeoutMs: 60_000 },
       );
     },
     async accepted(count) {
