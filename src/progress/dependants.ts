@@ -13,6 +13,7 @@ export interface Dependant {
     | 'trigger'
     | 'policy'
     | 'child table'
+    | 'parent table'
     | 'privilege'
     | 'publication';
   /** As SQL names it; of a privilege, the role. */
@@ -80,6 +81,8 @@ export function remedyOf({ kind, name, detail }: Dependant, table: string): stri
       return `drop policy ${name} on ${detail ?? '?'};  -- or change its condition`;
     case 'child table':
       return `alter table ${name} no inherit ${table};`;
+    case 'parent table':
+      return `alter table ${table} no inherit ${name};  -- of a partition: detach it`;
     case 'privilege':
       return `revoke all on ${table} from ${name};`;
     case 'publication':
@@ -100,9 +103,15 @@ const QUERY = `
     select t.oid as root, r.oid from unnest($1::oid[]) as t(oid)
     cross join lateral (select t.oid union select relid::oid from pg_partition_tree(t.oid::regclass)) as r(oid)
   ),
+  -- What is asked for the rows of a parent reads those of its children.
+  above as (
+    select root, oid from target
+    union
+    select above.root, i.inhparent from above join pg_inherits i on i.inhrelid = above.oid
+  ),
   -- The table, and views that show its rows, whatever number of views stands between.
   used as (
-    select root, oid from target
+    select root, oid from above
     union
     select used.root, w.ev_class
     from used join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = used.oid and d.classid = 'pg_rewrite'::regclass
@@ -114,8 +123,7 @@ const QUERY = `
     where d.classid in ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_policy'::regclass)
   ),
   name as (
-    select used.root, btrim(${words('c.relname::text')}) as word from used join pg_class c on c.oid = used.oid
-    where used.oid = used.root or c.relkind in ('v', 'm')
+    select distinct used.root, btrim(${words('c.relname::text')}) as word from used join pg_class c on c.oid = used.oid
   ),
   body as materialized (
     select p.oid, ${words('p.prosrc')} as text
@@ -158,6 +166,10 @@ const QUERY = `
     union all
     select t.root, 'child table', ${ON('c.oid')}, c.relname::text, null, null, 'catalog'
     from target t join pg_inherits i on i.inhparent = t.oid join pg_class c on c.oid = i.inhrelid and not c.relispartition
+    union all
+    select a.root, 'parent table', ${ON('c.oid')}, c.relname::text, null, null, 'catalog'
+    from above a join pg_class c on c.oid = a.oid
+    where not exists (select from target own where own.root = a.root and own.oid = a.oid)
     union all
     select a.root, 'privilege', coalesce(quote_ident(pg_get_userbyid(nullif(a.grantee, 0))), 'public'), '',
       string_agg(distinct lower(a.privilege), ', ' order by lower(a.privilege)), null, 'catalog'

@@ -39,6 +39,13 @@ export interface CollectOptions {
 }
 
 const NO_WRITES: WriteCounts = { legacy: 0, reverse: 0, trigger: 0, foreign: 0 };
+/** Who names one of these in a statement reads the table. */
+const LEADS_TO_ROWS: ReadonlySet<Dependant['kind']> = new Set([
+  'view',
+  'materialized view',
+  'function',
+  'parent table',
+]);
 const NO_LETTERS = { forward: 0, reverse: 0, waiting: 0 };
 
 /** Asks both databases about all tables, in a number of queries that does not depend on theirs. */
@@ -167,9 +174,7 @@ export function readTables(options: {
     const needs = dependants.get(table.oid) ?? [];
     // A write to a table looks up the rows that its foreign keys point to.
     const writers = tables.filter(({ oid }) => oid === table.oid || needs.some(({ from }) => from === oid));
-    const names = needs
-      .filter(({ kind }) => kind === 'view' || kind === 'materialized view' || kind === 'function')
-      .map(({ plain }) => plain);
+    const names = needs.filter(({ kind }) => LEADS_TO_ROWS.has(kind)).map(({ plain }) => plain);
     return {
       table: table.table,
       oid: table.oid,

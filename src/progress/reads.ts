@@ -9,7 +9,7 @@ export interface ReadTable {
   /** `schema.name` */
   readonly table: string;
   readonly oid: number;
-  /** Its own, and those of views and functions that lead to it: what a statement that reads it names. */
+  /** Its own, and those of views and functions that lead to it: what a statement that reads it names. Those of its partitions are looked up. */
   readonly names: readonly string[];
   readonly workedSince: (movedAt: string) => boolean;
 }
@@ -205,11 +205,16 @@ export function words(text: string): string {
 }
 
 /**
- * SQL of `naming`: each statement (userid, own, calls) with each table (oid) whose names ($2, of the oids $1) it has. What only manages a table reads nothing. Words
- * are compared by hash: names times statements would be too many.
+ * SQL of `naming`: each statement (userid, own, calls) with each table (oid) whose names ($2, of the oids $1) it has, or that of a partition. What only manages a
+ * table reads nothing. Words are compared by hash: names times statements would be too many.
  */
 const NAMING = (schema: string): string => `
-  name as (select oid, btrim(${words('name')}) as word from unnest($1::oid[], $2::text[]) as n(oid, name)),
+  name as (
+    select oid, btrim(${words('name')}) as word from unnest($1::oid[], $2::text[]) as n(oid, name)
+    union
+    select root, btrim(${words('c.relname::text')}) from (select distinct unnest($1::oid[])) as t(root)
+    cross join lateral pg_partition_tree(t.root::regclass) as part join pg_class c on c.oid = part.relid
+  ),
   said as materialized (
     select row_number() over () as n, userid, userid = (select oid from pg_roles where rolname = current_user) as own, calls,
       ${words('query')} as text

@@ -19,6 +19,8 @@ import { isMissing } from '../support/majors.ts';
 
 const majors: readonly PostgresMajor[] = [14, 18];
 const DAY_MS = 86_400_000;
+const PARTED = `create table parted (id int, part int, primary key (id, part)) partition by list (part);
+  create table parted_1 partition of parted for values in (1); insert into parted values (1, 1)`;
 
 interface Bed extends AsyncDisposable {
   readonly state: State;
@@ -156,6 +158,7 @@ for (const major of majors) {
           create view seen_again as select id from seen;
           create materialized view kept as select count(*) from seen_again;
           create view of_partition as select id from parted_1;
+          create function of_partition_too() returns bigint language sql as 'select count(*) from parted_1';
           create function named() returns bigint language plpgsql as $$ begin return (select count(*) from orders); end $$;
           create function of_view() returns bigint language sql as 'select count(*) from seen';
           create function nothing_of_it() returns int language sql as 'select 1 /* reorders */';
@@ -191,6 +194,7 @@ for (const major of majors) {
         'view public.seen_again  catalog',
       ]);
       expect((await bed.table('public.parted')).dependants.map(({ kind, name }) => `${kind} ${name}`)).toEqual([
+        'function of_partition_too()',
         'view public.of_partition',
       ]);
       expect((await gateOf(bed, 'DEPENDANTS')).result).toBe('fail');
@@ -239,6 +243,26 @@ for (const major of majors) {
       if (table === undefined) throw new Error('no table');
       const readers = await readersOf(bed.pool, { ...table, names: ['orders'], workedSince: () => false });
       expect(readers).toContainEqual({ role: 'read_app', calls: 2, statements: 2, own: false });
+    });
+
+    test('who reads a parent of the table reads the table, and so does what the parent is in', async () => {
+      await using bed = await makeBed(server, 'inherits', {
+        setup: `create extension pg_stat_statements; create table everything (note text);
+          alter table orders inherit everything; create view seen as select * from everything`,
+      });
+      expect((await bed.table()).dependants.map(({ kind, name }) => `${kind} ${name}`)).toEqual([
+        'parent table public.everything',
+        'view public.seen',
+      ]);
+      for (const statement of ['select * from everything', 'select note from seen']) {
+        await bed.facts();
+        await bed.age(36);
+        await bed.as('banyan', 'select * from orders');
+        await bed.as('app', statement);
+        await readsAre(bed, 'fail', statement);
+      }
+      for (const dependant of (await bed.table()).dependants) await bed.sql(remedyOf(dependant, 'public.orders'));
+      expect((await gateOf(bed, 'DEPENDANTS')).result).toBe('pass');
     });
 
     test('what only manages the table is no read', async () => {
@@ -326,13 +350,42 @@ for (const major of majors) {
 
     test('partitions count for their table', async () => {
       await using bed = await makeBed(server, 'parts', {
-        setup: `create table parted (id int, part int, primary key (id, part)) partition by list (part);
-          create table parted_1 partition of parted for values in (1); insert into parted values (1, 1)`,
+        setup: PARTED,
         config: { capture: [{ table: 'public.parted' }] },
       });
       await bed.table('public.parted');
       await bed.as('app', 'select * from parted_1');
       expect((await bed.table('public.parted')).reads?.readAt).toBeDefined();
+    });
+
+    test('who reads a partition by a name of its own reads the table, also while we work on it', async () => {
+      await using bed = await makeBed(server, 'part_names', {
+        setup: `create extension pg_stat_statements; ${PARTED};
+          create table parted_2 partition of parted for values in (2) partition by list (id);
+          create table "Parted 2 a" partition of parted_2 for values in (1);
+          create view "of part" as select * from parted_1;
+          create function counted() returns bigint language plpgsql as $$ begin return (select count(*) from parted_1); end $$;
+          grant select on parted to part_names_banyan`,
+        config: { capture: [{ table: 'public.parted' }] },
+      });
+      for (const statement of [
+        'select * from parted_1',
+        'copy parted_1 to stdout',
+        'select id from "Parted 2 a"',
+        'select id from parted_2',
+        'select 1 from "of part"',
+        'select counted()',
+      ]) {
+        await bed.table('public.parted');
+        await bed.age(1);
+        await bed.as('banyan', 'select * from parted');
+        await bed.as('app', statement);
+        const { reads } = await bed.table('public.parted');
+        expect({ statement, read: Date.now() - Date.parse(reads?.readAt ?? '') < DAY_MS / 2 }).toEqual({
+          statement,
+          read: true,
+        });
+      }
     });
 
     test('statistics that were reset, another table of the name and a server that counts nothing begin anew', async () => {
