@@ -21,6 +21,8 @@ export interface Look {
   readonly table: string;
   /** Now, by the server's clock. */
   readonly at: string;
+  /** Whether the server counts scans, for everybody. */
+  readonly counts: boolean;
   /** No application uses our role: it neither owns the table nor is a superuser's. */
   readonly ownRole: boolean;
   /** Whether we ourselves may have read the table since that moment. */
@@ -34,10 +36,16 @@ export interface Watched {
 }
 
 /**
- * What happened since the counters moved last. Standing still proves that nobody read, even if nobody looked meanwhile; what was reset, or counts less than
- * before, proves nothing, and watching begins anew. A read that was seen stays seen.
+ * What happened since the counters moved last. Standing still proves that nobody read, even if nobody looked meanwhile; what was reset, counts less than before, or
+ * does not count at all proves nothing, and watching begins anew. A read that was seen stays seen.
  */
 export function compareReads(before: WatchedReads | undefined, counters: ReadCounters, look: Look): Watched {
+  const compared = compare(before, counters, look);
+  if (look.counts) return compared;
+  return { now: { ...compared.now, watchedSince: look.at, movedAt: look.at }, moved: true };
+}
+
+function compare(before: WatchedReads | undefined, counters: ReadCounters, look: Look): Watched {
   const { table, at } = look;
   const fresh = { table, watchedSince: at, movedAt: at, readAt: undefined, unclearAt: undefined, ...counters };
   if (before === undefined || before.oid !== counters.oid) return { now: fresh, moved: true };

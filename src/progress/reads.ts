@@ -4,6 +4,7 @@ import { sqlStateOf, toDatabaseError } from '../postgres/sqlstate.ts';
 import type { ReadCounters, WatchedReads } from '../state/read-watch.ts';
 import type { State } from '../state/state.ts';
 import { compareReads, type ReadFacts } from './compare-reads.ts';
+import { type Tracking, trackingOf } from './tracking.ts';
 
 export interface ReadTable {
   /** `schema.name` */
@@ -41,7 +42,13 @@ export async function readsOf(options: {
     if (seen === undefined) return [];
     const { ownRole, ...counters } = seen;
     const before = known.get(table.table);
-    const look = { table: table.table, at: server.at, ownRole, workedSince: table.workedSince };
+    const look = {
+      table: table.table,
+      at: server.at,
+      counts: server.blind === undefined,
+      ownRole,
+      workedSince: table.workedSince,
+    };
     return [{ before, ownRole, ...compareReads(before, counters, look) }];
   });
   await state.readWatch.save(found.filter(({ before, now, moved }) => moved && isDue(before, now)));
@@ -54,7 +61,7 @@ export async function readsOf(options: {
         watchedSince: now.watchedSince,
         readAt: now.readAt,
         unclearAt: now.unclearAt,
-        blind: server.counts ? undefined : 'track_counts is off, so that the server counts no reads',
+        blind: server.blind,
         ownRole,
         withoutStatements: server.withoutStatements,
       },
@@ -69,7 +76,7 @@ function isDue(before: WatchedReads | undefined, now: WatchedReads): boolean {
 
 interface ServerCounters {
   readonly at: string;
-  readonly counts: boolean;
+  readonly blind: string | undefined;
   readonly counters: ReadonlyMap<number, ReadCounters & { readonly ownRole: boolean }>;
   readonly withoutStatements: string | undefined;
 }
@@ -78,12 +85,12 @@ async function serverCounters(pool: pg.Pool, tables: readonly ReadTable[]): Prom
   try {
     const { rows } = await pool.query<{
       at: string;
-      counts: boolean;
       reset: string | null;
       tables: { oid: number; scans: number; ownRole: boolean }[];
     }>(SCANS, [tables.map(({ oid }) => oid)]);
     const [row] = rows;
-    const source = await statementSource(pool);
+    const tracking = await trackingOf(pool);
+    const source = await statementSource(pool, tracking);
     const calls = 'schema' in source ? await callCounters(pool, { schema: source.schema, tables }) : source.why;
     const counters = new Map<number, ReadCounters & { ownRole: boolean }>();
     for (const { oid, scans, ownRole } of row?.tables ?? []) {
@@ -94,25 +101,28 @@ async function serverCounters(pool: pg.Pool, tables: readonly ReadTable[]): Prom
       counters.set(oid, { oid, scans, scansReset: row?.reset ?? undefined, ownRole, statements });
     }
     const withoutStatements = typeof calls === 'string' ? calls : undefined;
-    return { at: row?.at ?? '', counts: row?.counts === true, counters, withoutStatements };
+    return { at: row?.at ?? '', blind: tracking.scans, counters, withoutStatements };
   } catch (error) {
     throw toDatabaseError(error, 'looking at who reads');
   }
 }
 
 /** Why statements can not be read, or where the view is. */
-async function statementSource(pool: pg.Pool): Promise<{ readonly schema: string } | { readonly why: string }> {
-  const { rows } = await pool.query<{ schema: string | null; info: boolean; track: string | null; may: boolean }>(
+async function statementSource(
+  pool: pg.Pool,
+  tracking: Tracking,
+): Promise<{ readonly schema: string } | { readonly why: string }> {
+  const { rows } = await pool.query<{ schema: string | null; info: boolean; isLoaded: boolean; may: boolean }>(
     `select n.nspname::text as schema, to_regclass(quote_ident(n.nspname) || '.pg_stat_statements_info') is not null as info,
-            current_setting('pg_stat_statements.track', true) as track, pg_has_role('pg_read_all_stats', 'usage') as may
+            current_setting('pg_stat_statements.track', true) is not null as "isLoaded", pg_has_role('pg_read_all_stats', 'usage') as may
      from (select 1) as one left join pg_extension e on e.extname = 'pg_stat_statements' left join pg_namespace n on n.oid = e.extnamespace`,
   );
   const [found] = rows;
   if (found === undefined || found.schema === null) {
     return { why: 'install pg_stat_statements in this database (create extension) to tell readers apart' };
   }
-  if (found.track === null) return { why: 'pg_stat_statements is not in shared_preload_libraries' };
-  if (found.track === 'none') return { why: 'pg_stat_statements.track is none' };
+  if (!found.isLoaded) return { why: 'pg_stat_statements is not in shared_preload_libraries' };
+  if (tracking.statements !== undefined) return { why: tracking.statements };
   if (!found.info) return { why: 'pg_stat_statements is older than 1.9: alter extension pg_stat_statements update' };
   if (!found.may) return { why: 'our role may not read the statements of others: grant pg_read_all_stats to it' };
   return { schema: found.schema };
@@ -157,7 +167,7 @@ async function callCounters(
 /** Which roles called statements that name the table, most first; or why that is not known. */
 export async function readersOf(pool: pg.Pool, table: ReadTable): Promise<readonly Reader[] | string> {
   try {
-    const source = await statementSource(pool);
+    const source = await statementSource(pool, await trackingOf(pool));
     if ('why' in source) return source.why;
     const { rows } = await pool.query<Reader>(
       `with ${NAMING(source.schema)}
@@ -185,7 +195,7 @@ function iso(time: string): string {
  * is set anew then, and by hardly anything else.
  */
 const SCANS = `
-  select ${iso('now()')} as at, current_setting('track_counts')::boolean as counts,
+  select ${iso('now()')} as at,
     ${iso(`greatest((select stats_reset from pg_stat_database where datname = current_database()),
       (select stats_reset from pg_stat_archiver))`)} as reset,
     (select coalesce(json_agg(json_build_object('oid', c.oid::int8, 'scans', scans.of, 'ownRole',

@@ -348,6 +348,62 @@ for (const major of majors) {
       await readsAre(bed, 'fail');
     });
 
+    test('statements that the server does not count, for anybody, are not taken for none', async () => {
+      await using bed = await makeBed(server, 'uncounted', { setup: 'create extension pg_stat_statements' });
+      const ways = [
+        ['pg_stat_statements.track_utility', 'off', 'copy orders to stdout'],
+        ['pg_stat_statements.track', 'none', 'select * from orders'],
+        ['compute_query_id', 'off', 'select * from orders'],
+      ] as const;
+      for (const [setting, value, read] of ways) {
+        for (const whose of ['role uncounted_app', 'database uncounted']) {
+          const what = `${setting} for ${whose}`;
+          await bed.sql(`alter ${whose} set ${setting} = ${value}`);
+          // Settings of a database are those of a session that begins with them.
+          const pool = new pg.Pool({ connectionString: bed.url, max: 2 });
+          const reads = async () => {
+            const tables = await migrationTables(pool, bed.config);
+            const facts = await collectFacts({ ...bed, pool, tables, live: undefined, liveAt: undefined });
+            return facts.tables.get('public.orders')?.reads;
+          };
+          try {
+            await reads();
+            await bed.age(36);
+            await bed.as('banyan', 'select * from orders');
+            await bed.as('app', read);
+            const found = await reads();
+            const isRead = Date.now() - Date.parse(found?.readAt ?? '') < DAY_MS;
+            expect({ what, isRead, ...found }).toMatchObject({
+              what,
+              isRead: true,
+              source: 'pg_stat_user_tables',
+              withoutStatements: expect.stringContaining(setting) as string,
+            });
+          } finally {
+            await pool.end();
+            await bed.sql(`alter ${whose} reset ${setting}`);
+          }
+        }
+      }
+    });
+
+    test('time in which scans are not counted, for anybody, is not time in which nobody read', async () => {
+      await using bed = await makeBed(server, 'blind', { setup: 'create extension pg_stat_statements' });
+      await bed.facts();
+      await bed.age(36);
+      await readsAre(bed, 'pass');
+      await bed.sql('alter role blind_billing set track_counts = off');
+      const gate = await gateOf(bed, 'LEGACY_READS');
+      expect(gate).toMatchObject({
+        result: 'unknown',
+        reason: expect.stringContaining('track_counts is off for role blind_billing') as string,
+      });
+      await bed.sql('alter role blind_billing reset track_counts');
+      await readsAre(bed, 'unknown');
+      await bed.age(36);
+      await readsAre(bed, 'pass');
+    });
+
     test('partitions count for their table', async () => {
       await using bed = await makeBed(server, 'parts', {
         setup: PARTED,
@@ -409,7 +465,7 @@ for (const major of majors) {
         await readsAre(bed, 'unknown', statement);
         await bed.sql('delete from banyan.read_watch');
       }
-      await bed.sql(`alter role reset_banyan set track_counts = off`).catch(() => undefined);
+      await bed.sql('alter role reset_banyan set track_counts = off');
       await bed.facts();
       await bed.age(36);
       const blind = new pg.Pool({ connectionString: bed.url, max: 1 });
@@ -423,6 +479,8 @@ for (const major of majors) {
         });
       } finally {
         await blind.end();
+        // Roles are the server's: it would count nothing for the tests after this one.
+        await bed.sql('alter role reset_banyan reset track_counts');
       }
     });
 

@@ -16,6 +16,8 @@ interface Case {
   readonly statements?: readonly [Statements, Statements];
   readonly ownRole?: boolean;
   readonly atWork?: boolean;
+  /** Default: the server counts scans. */
+  readonly counts?: boolean;
 }
 
 const none: readonly [Statements, Statements] = [undefined, undefined];
@@ -85,6 +87,8 @@ const cases: readonly Case[] = [
     now: { scans: 6 },
     statements: [{}, undefined],
   },
+  { what: 'nothing moves, and scans are not counted', is: 'anew', counts: false },
+  { what: 'nothing moves, without statements, and scans are not counted', is: 'anew', counts: false, statements: none },
   { what: 'fewer scans', is: 'anew', now: { scans: 4 } },
   { what: 'a reset, and as many scans', is: 'anew', now: { scansReset: AT } },
   { what: 'a reset that is not known any more', is: 'anew', now: { scansReset: undefined } },
@@ -92,7 +96,7 @@ const cases: readonly Case[] = [
   { what: 'a reset of statements, and more calls', is: 'anew', statements: [{}, { reset: AT, calls: 80 }] },
 ];
 
-function compared({ before, now, statements = [{}, {}], ownRole = true, atWork = false }: Case) {
+function compared({ before, now, statements = [{}, {}], ownRole = true, atWork = false, counts = true }: Case) {
   const [was, is] = statements;
   const calls = { calls: 7, ownCalls: 3, reset: SINCE, evicted: 0 };
   const watched: WatchedReads = {
@@ -111,6 +115,7 @@ function compared({ before, now, statements = [{}, {}], ownRole = true, atWork =
   const result = compareReads(watched, counters, {
     table: 'public.orders',
     at: AT,
+    counts,
     ownRole,
     workedSince: (movedAt) => atWork && movedAt === SINCE,
   });
@@ -146,9 +151,14 @@ describe('counters of reads', () => {
     });
   });
 
+  test('a read that is seen while scans are not counted is one all the same', () => {
+    const { now } = compared({ what: '', is: 'anew', counts: false, statements: [{}, { calls: 8 }] });
+    expect(now).toMatchObject({ readAt: AT, watchedSince: AT });
+  });
+
   test('what was never looked at is watched from now on', () => {
     const counters = { oid: 1, scans: 5, scansReset: undefined, statements: undefined };
-    const look = { table: 'public.orders', at: AT, ownRole: true, workedSince: () => false };
+    const look = { table: 'public.orders', at: AT, counts: true, ownRole: true, workedSince: () => false };
     expect(compareReads(undefined, counters, look)).toMatchObject({ moved: true, now: { watchedSince: AT, scans: 5 } });
   });
 });
