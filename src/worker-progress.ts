@@ -8,6 +8,7 @@ import { type ConnectionSettings, createPool } from './postgres/connection.ts';
 import { readHistory } from './progress/history.ts';
 import { ReportDesk } from './progress/report-desk.ts';
 import { progressReport } from './progress/report.ts';
+import type { LookAtUses } from './progress/uses.ts';
 import { readState, type State } from './state/state.ts';
 
 /** Reports need few connections, and none while nobody asks: a pool lets go of what is idle. */
@@ -25,9 +26,10 @@ export function openProgress(options: {
   readonly config: Config;
   readonly connection: ConnectionSettings;
   readonly status: () => WorkerStatus;
+  readonly lookAtUses: LookAtUses;
   readonly log: Logger;
 }): WorkerProgress {
-  const { config, connection, status, log } = options;
+  const { config, connection, status, lookAtUses, log } = options;
   const open = (url: string): pg.Pool =>
     createPool({ ...connection, url, statementTimeoutMs: STATEMENT_TIMEOUT_MS }, { max: CONNECTIONS, log });
   const pool = open(connection.url);
@@ -40,7 +42,8 @@ export function openProgress(options: {
     log,
     make: async () => {
       const now = new Date();
-      return progressReport({ config, state: await state(), pool, live: status(), liveAt: now.toISOString(), now });
+      const [live, liveAt] = [status(), now.toISOString()];
+      return progressReport({ config, state: await state(), pool, live, liveAt, lookAtUses, now });
     },
   });
   return {

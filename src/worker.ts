@@ -18,6 +18,7 @@ import { type LocalBus, startLocalBus } from './local-bus/local-bus.ts';
 import { loadContracts } from './mapping/contract.ts';
 import { loadTransforms } from './mapping/transform.ts';
 import type { ConnectionSettings } from './postgres/connection.ts';
+import { keepUses } from './progress/uses.ts';
 import { readState } from './state/state.ts';
 import { StatusBoard } from './status-board.ts';
 import { openHistory } from './worker-history.ts';
@@ -74,7 +75,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       log,
     });
     const board: StatusBoard = new StatusBoard(config, { reverse: () => wayBack?.sync.status, wal: () => guard });
-    const progress = openProgress({ config, connection, status: () => board.status(), log });
+    const lookAtUses = keepUses(config);
+    const progress = openProgress({ config, connection, status: () => board.status(), lookAtUses, log });
     parts.defer(() => progress.close());
     const http = await startHttp({
       ...config.http,
@@ -94,7 +96,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     parts.defer(() => publisher.close());
     wayBack = await openWayBack({ config, connection, bus, log });
     const history = openHistory({ config, status: () => board.status(), log });
-    const always = [history, openReadWatch({ config, log })];
+    const always = [history, openReadWatch({ config, lookAtUses, log })];
     const companions = wayBack === undefined ? always : [...always, wayBack.companion];
     // Nothing is connected by it: what is wrong with a URL is told now.
     await openPools(config, { connection, log })[Symbol.asyncDispose]();

@@ -1,6 +1,6 @@
 import { type Dependant, INVISIBLE, remedyOf } from '../progress/dependants.ts';
 import { readersOf, type Reader } from '../progress/reads.ts';
-import { readTables } from '../progress/facts.ts';
+import { readTables } from '../progress/uses.ts';
 import type { ReadFacts } from '../progress/compare-reads.ts';
 import { amount, moment } from '../progress/words.ts';
 import { type CommandContext, ExitCode, loadFor } from './context.ts';

@@ -4,6 +4,7 @@ import type { ProgressReport } from '../core/progress.ts';
 import { sleep } from '../flow/supervise.ts';
 import { createPool } from '../postgres/connection.ts';
 import { progressReport } from '../progress/report.ts';
+import { keepUses, type LookAtUses } from '../progress/uses.ts';
 import { connectionOf } from '../worker.ts';
 import { type CommandContext, ExitCode, loadFor } from './context.ts';
 import { type LiveStatus, liveStatus } from './live-status.ts';
@@ -46,14 +47,14 @@ interface Seen extends LiveStatus {
   readonly report: ProgressReport;
 }
 
-async function look(config: Config): Promise<Seen> {
+async function look(config: Config, lookAtUses?: LookAtUses): Promise<Seen> {
   const worker = await liveStatus(config);
   const log = createLogger({ level: 'error', stream: process.stderr });
   const report = await withState(config, async (state) => {
     const isSame = config.state.url === undefined;
     const pool = isSame ? state.scope.pool : createPool(connectionOf(config), { max: 2, log });
     try {
-      return await progressReport({ config, state, pool, ...worker, now: new Date() });
+      return await progressReport({ config, state, pool, ...worker, lookAtUses, now: new Date() });
     } finally {
       if (!isSame) await pool.end();
     }
@@ -72,8 +73,9 @@ async function watch(
 ): Promise<void> {
   const draw = output.json ? undefined : output.draw;
   draw?.(CLEAR);
+  const lookAtUses = keepUses(config);
   for (;;) {
-    const lines = await view(config, output);
+    const lines = await view(config, { lookAtUses, output });
     if (signal.aborted) return;
     if (draw !== undefined) draw(`${HOME}${lines.map((line) => `${line}${CLEAR_LINE}\n`).join('')}${CLEAR_BELOW}`);
     else for (const line of output.json ? lines : [...lines, '']) output.line(line);
@@ -86,9 +88,12 @@ async function watch(
 }
 
 /** A database that is away for a moment does not end it. */
-async function view(config: Config, output: Output): Promise<readonly string[]> {
+async function view(
+  config: Config,
+  { lookAtUses, output }: { readonly lookAtUses: LookAtUses; readonly output: Output },
+): Promise<readonly string[]> {
   try {
-    const { report, noWorker } = await look(config);
+    const { report, noWorker } = await look(config, lookAtUses);
     if (output.json) return [JSON.stringify(report)];
     return [`${report.at.slice(11, 19)} UTC`, ...statusLines({ report, noWorker, output })];
   } catch (error) {

@@ -1,25 +1,15 @@
 import type pg from 'pg';
-import { type Config, publicationName, slotName } from '../config/schema.ts';
+import { type Config, slotName } from '../config/schema.ts';
 import type { GateCode, WriteCounts } from '../core/progress.ts';
-import { FIRST_STAGE, reverseIsOn } from '../core/stages.ts';
+import { FIRST_STAGE } from '../core/stages.ts';
 import type { WorkerStatus } from '../core/status.ts';
 import { observeSlot } from '../postgres/slot.ts';
 import type { State } from '../state/state.ts';
-import type { TableStage } from '../state/table-stages.ts';
 import type { StoredWaiver } from '../state/waivers.ts';
-import { type Dependant, readDependants } from './dependants.ts';
-import { readsOf, type ReadTable } from './reads.ts';
-import {
-  allGaps,
-  backfillFacts,
-  lastBackfillReads,
-  openConflicts,
-  parkedLetters,
-  publishedSince,
-  writersSeen,
-} from './state-facts.ts';
+import { allGaps, backfillFacts, openConflicts, parkedLetters, publishedSince, writersSeen } from './state-facts.ts';
 import type { Facts, LiveFacts, SlotFacts, TableFacts } from './table-facts.ts';
 import { type MigrationTable, observesWriters } from './tables.ts';
+import { type LookAtUses, usesOf } from './uses.ts';
 
 export type { Facts, TableFacts };
 
@@ -36,21 +26,16 @@ export interface CollectOptions {
   readonly liveAt: string | undefined;
   /** Where a worker was looked for, and what came of it: `no worker answered at …`. */
   readonly noWorker?: string | undefined;
+  /** Default: looks anew. */
+  readonly lookAtUses?: LookAtUses | undefined;
 }
 
 const NO_WRITES: WriteCounts = { legacy: 0, reverse: 0, trigger: 0, foreign: 0 };
-/** Who names one of these in a statement reads the table. */
-const LEADS_TO_ROWS: ReadonlySet<Dependant['kind']> = new Set([
-  'view',
-  'materialized view',
-  'function',
-  'parent table',
-]);
 const NO_LETTERS = { forward: 0, reverse: 0, waiting: 0 };
 
 /** Asks both databases about all tables, in a number of queries that does not depend on theirs. */
 export async function collectFacts(options: CollectOptions): Promise<Facts> {
-  const { state, pool, config, tables, live, liveAt } = options;
+  const { state, pool, config, tables, live, liveAt, lookAtUses = usesOf } = options;
   const { scope } = state;
   const at = new Date().toISOString();
   const { gates } = config.progress;
@@ -86,7 +71,7 @@ export async function collectFacts(options: CollectOptions): Promise<Facts> {
     observesWriters(config) ? writersSeen(scope, windowMs) : [],
     state.waivers.list(),
   ]);
-  const uses = await usesOf(options, stages);
+  const uses = await lookAtUses({ state, pool, config, tables, stages });
   const stageOf = byName(stages);
   const heldBy = byName(held);
   const allow = new Set(gates.legacyWrites.allow);
@@ -124,6 +109,7 @@ export async function collectFacts(options: CollectOptions): Promise<Facts> {
   });
   return {
     at,
+    usesAt: uses.at,
     settings: config.progress,
     slot,
     live: live === undefined || liveAt === undefined ? undefined : liveFacts(live, liveAt),
@@ -132,59 +118,6 @@ export async function collectFacts(options: CollectOptions): Promise<Facts> {
     gaps,
     tables: new Map(facts.map((each) => [each.table, each])),
   };
-}
-
-/**
- * Looks at who reads each table, and remembers it where something moved. Called now and then by the worker, and with every collection of facts: statistics that were
- * reset say nothing of the time before.
- */
-export async function usesOf(
-  { state, pool, config, tables }: Pick<CollectOptions, 'state' | 'pool' | 'config' | 'tables'>,
-  stages: readonly TableStage[],
-): Promise<{
-  readonly reads: Awaited<ReturnType<typeof readsOf>>;
-  readonly dependants: ReadonlyMap<number, readonly Dependant[]>;
-}> {
-  const dependants = await readDependants(pool, {
-    oids: tables.map(({ oid }) => oid),
-    publication: publicationName(config),
-    stateSchema: config.state.schema,
-  });
-  const backfilled = await lastBackfillReads(state.scope);
-  const watched = readTables({ tables, stages, dependants, backfilled });
-  return { reads: await readsOf({ state, pool, tables: watched }), dependants };
-}
-
-/** Each table with what leads to it, and with when we ourselves may have read it. */
-export function readTables(options: {
-  readonly tables: readonly MigrationTable[];
-  readonly stages: readonly TableStage[];
-  readonly dependants: ReadonlyMap<number, readonly Dependant[]>;
-  readonly backfilled: ReadonlyMap<string, Date>;
-}): ReadTable[] {
-  const { tables, dependants, backfilled } = options;
-  const stageOf = byName(options.stages);
-  /** Reverse sync was on, or was until it was moved. */
-  const reversedSince = (table: MigrationTable, since: string): boolean => {
-    const stage = stageOf.get(table.table);
-    if (!table.reversed || stage === undefined) return false;
-    return reverseIsOn(stage.stage) || stage.changedAt >= since;
-  };
-  return tables.map((table) => {
-    const needs = dependants.get(table.oid) ?? [];
-    // A write to a table looks up the rows that its foreign keys point to.
-    const writers = tables.filter(({ oid }) => oid === table.oid || needs.some(({ from }) => from === oid));
-    const names = needs.filter(({ kind }) => LEADS_TO_ROWS.has(kind)).map(({ plain }) => plain);
-    return {
-      table: table.table,
-      oid: table.oid,
-      names: [...new Set([table.name, ...names])],
-      workedSince: (movedAt) =>
-        table.reselected ||
-        (backfilled.get(table.table)?.toISOString() ?? '') >= movedAt ||
-        writers.some((writer) => reversedSince(writer, movedAt)),
-    };
-  });
 }
 
 async function slotFacts(pool: pg.Pool, config: Config): Promise<SlotFacts> {

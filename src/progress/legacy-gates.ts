@@ -88,7 +88,7 @@ export function legacyReads({ facts, table, now }: Question): Evidence {
   const { reads } = table;
   const base = {
     threshold: `none for ${span(noneFor)}`,
-    observedAt: reads === undefined ? undefined : facts.at,
+    observedAt: reads === undefined ? undefined : facts.usesAt,
     source: reads?.source ?? 'statistics',
     next: `readers ${shellWord(table.display)}`,
   };
@@ -118,7 +118,7 @@ function whyUnclear({ withoutStatements, ownRole }: ReadFacts): string {
 
 export function dependants({ facts, table }: Question): Evidence {
   const found = table.dependants;
-  const base = { threshold: '0', value: `${found.length}`, observedAt: facts.at, source: 'catalog' };
+  const base = { threshold: '0', value: `${found.length}`, observedAt: facts.usesAt, source: 'catalog' };
   if (found.length === 0) return { ...base, result: 'pass', reason: INVISIBLE };
   const kinds = Array.from(
     Map.groupBy(found, ({ kind }) => kind),

@@ -11,6 +11,7 @@ import { nextStep } from './next-step.ts';
 import { nextTarget } from './stages.ts';
 import type { Facts, TableFacts } from './table-facts.ts';
 import { migrationTables } from './tables.ts';
+import type { LookAtUses } from './uses.ts';
 import { judge } from './verdict.ts';
 
 export interface ReportOptions {
@@ -24,6 +25,8 @@ export interface ReportOptions {
   readonly liveAt: string | undefined;
   /** Where one was looked for, and what came of it, for people. */
   readonly noWorker?: string | undefined;
+  /** Default: looks anew. */
+  readonly lookAtUses?: LookAtUses | undefined;
   readonly now: Date;
 }
 

@@ -10,6 +10,8 @@ import type { MigrationTable } from './tables.ts';
 export interface Facts {
   /** When the databases were asked. */
   readonly at: string;
+  /** When it was looked who reads the tables and what needs them, which may be a while ago. */
+  readonly usesAt: string;
   readonly settings: ProgressSettings;
   readonly slot: SlotFacts;
   /** What the worker said of itself; undefined: none answered. */

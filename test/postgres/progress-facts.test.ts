@@ -11,6 +11,7 @@ import { remedyOf } from '../../src/progress/dependants.ts';
 import { collectFacts, type Facts, type TableFacts } from '../../src/progress/facts.ts';
 import { readersOf } from '../../src/progress/reads.ts';
 import { migrationTables } from '../../src/progress/tables.ts';
+import { usesOf } from '../../src/progress/uses.ts';
 import { judge } from '../../src/progress/verdict.ts';
 import { openState, type State } from '../../src/state/state.ts';
 import { openReadWatch } from '../../src/worker-reads.ts';
@@ -524,7 +525,12 @@ for (const major of majors) {
       const stop = new AbortController();
       let looks = 0;
       bed.pool.on('acquire', () => (looks += 1));
-      const watch = openReadWatch({ ...bed, intervals: { firstMs: 1, thenMs: 1 }, log: pino({ level: 'silent' }) });
+      const watch = openReadWatch({
+        ...bed,
+        lookAtUses: usesOf,
+        intervals: { firstMs: 1, thenMs: 1 },
+        log: pino({ level: 'silent' }),
+      });
       const running = watch.run(bed as unknown as LiveSession, stop.signal);
       const end = async () => (await bed.sql('select pg_current_wal_insert_lsn()::text as lsn')).rows;
       try {

@@ -103,6 +103,7 @@ export function factsOf({ facts, live, table, writes, reads, settings }: FactCha
   };
   return {
     at: ago(1, 's'),
+    usesAt: ago(1, 's'),
     slot: { name: 'banyan_shop', state: 'ours', walStatus: 'reserved', invalidation: undefined, active: true },
     noWorker: 'no worker answered at http://127.0.0.1:8080',
     countingSince: ago(45, 'd'),

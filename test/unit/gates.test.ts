@@ -367,10 +367,18 @@ const cases: readonly Case[] = [
   { gate: 'LEGACY_READS', what: 'the server does not count', reads: { blind: 'track_counts is off' }, is: 'unknown' },
   { gate: 'LEGACY_READS', what: 'never looked at', table: { reads: undefined }, is: 'unknown' },
   { gate: 'LEGACY_READS', what: 'expired', now: later(6 * MINUTE), is: 'unknown' },
+  {
+    gate: 'LEGACY_READS',
+    what: 'the look is older than the rest',
+    facts: { usesAt: ago(6, 'min') },
+    is: 'unknown',
+    says: /measured 6 min ago/,
+  },
 
   { gate: 'DEPENDANTS', what: 'none', is: 'pass' },
   { gate: 'DEPENDANTS', what: 'a view', table: { dependants: [dependant] }, is: 'fail', says: /1 view/ },
   { gate: 'DEPENDANTS', what: 'expired', now: later(6 * MINUTE), is: 'unknown' },
+  { gate: 'DEPENDANTS', what: 'the look is older than the rest', facts: { usesAt: ago(6, 'min') }, is: 'unknown' },
 ];
 
 function measured({ gate, from = 'shadow', to = 'dual', now = NOW, ...changes }: Case): Gate {
@@ -417,7 +425,7 @@ describe('a gate', () => {
     for (const code of GATE_CODES) {
       for (const to of ['dual', 'new-primary', 'retired'] as const) {
         const facts = factsOf({
-          facts: { at: 'never', countingSince: 'never' },
+          facts: { at: 'never', usesAt: 'never', countingSince: 'never' },
           live: { at: 'never', calmSince: 'never', countedUntil: 'never', testedAt: 'never' },
           writes: { lastEchoAt: 'never' },
           reads: { watchedSince: 'never' },
