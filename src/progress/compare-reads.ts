@@ -15,6 +15,8 @@ export interface ReadFacts {
   readonly ownRole: boolean;
   /** Why statements are not looked at, and what mends it; undefined: they are. */
   readonly withoutStatements: string | undefined;
+  /** Whether the statements of functions are counted as well, for everybody. */
+  readonly countsNested: boolean;
 }
 
 export interface Look {
@@ -23,6 +25,8 @@ export interface Look {
   readonly at: string;
   /** Whether the server counts scans, for everybody. */
   readonly counts: boolean;
+  /** Whether the statements of functions are counted as well, for everybody. */
+  readonly countsNested: boolean;
   /** No application uses our role: it neither owns the table nor is a superuser's. */
   readonly ownRole: boolean;
   /** Whether we ourselves may have read the table since that moment. */
@@ -89,6 +93,6 @@ function whatMoved(before: WatchedReads, now: ReadCounters, look: Look): 'nothin
   const incomplete = is.evicted !== was.evicted || is.calls < was.calls || is.ownCalls < was.ownCalls;
   if (!scanned) return incomplete ? 'ours' : 'nothing';
   if (incomplete) return 'unclear';
-  // No statement by another role explains it. A function may, or what looks up a foreign key: only our own doing is no read.
-  return look.ownRole && (is.ownCalls > was.ownCalls || atWork()) ? 'ours' : 'unclear';
+  // No statement by another role explains it. Our own doing does, unless a function of another may have read beside us, whose statements are not counted.
+  return look.ownRole && look.countsNested && (is.ownCalls > was.ownCalls || atWork()) ? 'ours' : 'unclear';
 }

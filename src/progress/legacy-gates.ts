@@ -110,10 +110,11 @@ export function legacyReads({ facts, table, now }: Question): Evidence {
   return { ...base, result: 'pass', value: 'none', reason: `since ${moment(watchedSince)}` };
 }
 
-function whyUnclear({ withoutStatements, ownRole }: ReadFacts): string {
+function whyUnclear({ withoutStatements, ownRole, countsNested }: ReadFacts): string {
   if (withoutStatements !== undefined) return `we ourselves read it meanwhile; ${withoutStatements}`;
   if (!ownRole) return 'our role owns the table or is a superuser’s, so that it may be an application’s too';
-  return 'a function may have, or what looks up a foreign key';
+  if (!countsNested) return 'a function may have: with pg_stat_statements.track = all for everybody it would be told';
+  return 'a write to a table whose foreign key points here may have';
 }
 
 export function dependants({ facts, table }: Question): Evidence {

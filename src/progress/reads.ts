@@ -46,6 +46,7 @@ export async function readsOf(options: {
       table: table.table,
       at: server.at,
       counts: server.blind === undefined,
+      countsNested: server.countsNested,
       ownRole,
       workedSince: table.workedSince,
     };
@@ -64,6 +65,7 @@ export async function readsOf(options: {
         blind: server.blind,
         ownRole,
         withoutStatements: server.withoutStatements,
+        countsNested: server.countsNested,
       },
     ]),
   );
@@ -77,6 +79,7 @@ function isDue(before: WatchedReads | undefined, now: WatchedReads): boolean {
 interface ServerCounters {
   readonly at: string;
   readonly blind: string | undefined;
+  readonly countsNested: boolean;
   readonly counters: ReadonlyMap<number, ReadCounters & { readonly ownRole: boolean }>;
   readonly withoutStatements: string | undefined;
 }
@@ -101,7 +104,7 @@ async function serverCounters(pool: pg.Pool, tables: readonly ReadTable[]): Prom
       counters.set(oid, { oid, scans, scansReset: row?.reset ?? undefined, ownRole, statements });
     }
     const withoutStatements = typeof calls === 'string' ? calls : undefined;
-    return { at: row?.at ?? '', blind: tracking.scans, counters, withoutStatements };
+    return { at: row?.at ?? '', blind: tracking.scans, countsNested: tracking.nested, counters, withoutStatements };
   } catch (error) {
     throw toDatabaseError(error, 'looking at who reads');
   }
@@ -216,7 +219,7 @@ export function words(text: string): string {
 
 /**
  * SQL of `naming`: each statement (userid, own, calls) with each table (oid) whose names ($2, of the oids $1) it has, or that of a partition. What only manages a
- * table reads nothing. Words are compared by hash: names times statements would be too many.
+ * table reads nothing; nor does what the database looks up by itself for a foreign key, in the name of the table's owner, whoever writes: scans alone tell of it. Words are compared by hash: names times statements would be too many.
  */
 const NAMING = (schema: string): string => `
   name as (
@@ -231,6 +234,7 @@ const NAMING = (schema: string): string => `
     from ${quoteIdentifier(schema)}.pg_stat_statements
     where dbid = (select oid from pg_database where datname = current_database())
       and query !~* '^\\s*(grant|revoke|alter|drop|comment|analyze|vacuum|reindex|cluster|lock)\\M'
+      and (toplevel or query !~ '^(SELECT [^ ]+ FROM|DELETE FROM|UPDATE) ONLY .* OPERATOR\\(pg_catalog\\.')
   ),
   word as materialized (select distinct n, word from said cross join lateral string_to_table(text, ' ') as word),
   pair as (

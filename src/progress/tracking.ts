@@ -4,6 +4,8 @@ import type pg from 'pg';
 export interface Tracking {
   readonly scans: string | undefined;
   readonly statements: string | undefined;
+  /** Whether statements inside of functions are counted too, for everybody. */
+  readonly nested: boolean;
 }
 
 interface Setting {
@@ -39,7 +41,11 @@ export async function trackingOf(pool: pg.Pool): Promise<Tracking> {
      order by name, whose`,
     [[...SCANS.keys(), ...STATEMENTS.keys()]],
   );
-  return { scans: whyNot(rows, SCANS), statements: whyNot(rows, STATEMENTS) };
+  return {
+    scans: whyNot(rows, SCANS),
+    statements: whyNot(rows, STATEMENTS),
+    nested: rows.every(({ name, value }) => name !== 'pg_stat_statements.track' || value.toLowerCase() === 'all'),
+  };
 }
 
 function whyNot(rows: readonly Setting[], wanted: ReadonlyMap<string, string>): string | undefined {

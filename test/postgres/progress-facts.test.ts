@@ -20,6 +20,8 @@ import { isMissing } from '../support/majors.ts';
 
 const majors: readonly PostgresMajor[] = [14, 18];
 const DAY_MS = 86_400_000;
+/** Statements of functions are counted as well, in sessions that begin then. */
+const trackAll = (database: string): string => `alter database ${database} set pg_stat_statements.track = 'all'`;
 const PARTED = `create table parted (id int, part int, primary key (id, part)) partition by list (part);
   create table parted_1 partition of parted for values in (1); insert into parted values (1, 1)`;
 
@@ -35,6 +37,8 @@ interface Bed extends AsyncDisposable {
   sql(text: string): Promise<pg.QueryResult>;
   /** One session of an application, as that role; its scans are in the statistics when it resolves. */
   as(role: string, text: string, options?: { readonly scans?: boolean }): Promise<void>;
+  /** Sessions of ours begin anew, with the settings of now. */
+  renew(): Promise<void>;
   /** Lets what is known be older, as if so many days had passed. */
   age(days: number): Promise<void>;
 }
@@ -115,6 +119,10 @@ async function makeBed(server: EmbeddedPostgres, name: string, options: Options 
         async () => !scans || (await scansOf()) > before,
         () => 'the statistics never show it',
       );
+    },
+    async renew() {
+      await sql(`select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = '${ours}'`);
+      await eventually(() => pool.totalCount === 0);
     },
     async age(days) {
       await sql(`update banyan.read_watch set
@@ -277,7 +285,9 @@ for (const major of majors) {
     });
 
     test('our own reading is none by statements, and a read by a role that may be an application’s is unclear', async () => {
-      await using bed = await makeBed(server, 'own', { setup: 'create extension pg_stat_statements' });
+      await using bed = await makeBed(server, 'own', {
+        setup: `create extension pg_stat_statements; ${trackAll('own')}`,
+      });
       await bed.facts();
       await bed.age(36);
       await bed.as('banyan', 'select count(*) from orders');
@@ -286,6 +296,53 @@ for (const major of majors) {
       await bed.as('banyan', 'select count(*) from orders where id > 0');
       const gate = await gateOf(bed, 'LEGACY_READS');
       expect(gate).toMatchObject({ result: 'unknown', reason: expect.stringContaining('an application’s') as string });
+    });
+
+    test('a read of ours explains none by a function that puts its SQL together', async () => {
+      await using bed = await makeBed(server, 'nested', {
+        setup: `create extension pg_stat_statements;
+          create function asked(what text) returns void language plpgsql as $$ begin execute what; end $$`,
+      });
+      const read = async () => {
+        await bed.facts();
+        await bed.age(36);
+        await bed.as('banyan', 'select * from orders');
+        await bed.as('app', `select asked('select * from or' || 'ders')`);
+        return gateOf(bed, 'LEGACY_READS');
+      };
+      expect(await read()).toMatchObject({
+        result: 'unknown',
+        reason: expect.stringContaining('pg_stat_statements.track') as string,
+      });
+      // Told apart, it is a read.
+      await bed.sql(trackAll('nested'));
+      await bed.renew();
+      expect(await read()).toMatchObject({ result: 'fail' });
+      // It need not be so for everybody.
+      await bed.sql(`alter role nested_billing set pg_stat_statements.track = 'top'`);
+      await bed.facts();
+      await bed.age(36);
+      await bed.as('banyan', 'select * from orders');
+      expect(await gateOf(bed, 'LEGACY_READS')).toMatchObject({ result: 'unknown' });
+      // Roles are the server's: it would be so for the tests after this one.
+      await bed.sql('alter role nested_billing reset pg_stat_statements.track');
+    });
+
+    test('what the database looks up for a foreign key of ours is no read, and stays unclear where we did nothing', async () => {
+      await using bed = await makeBed(server, 'looked_up', {
+        setup: `create extension pg_stat_statements; ${trackAll('looked_up')};
+          create table items (id int primary key, order_id int references orders on delete cascade);
+          grant select, insert, delete on orders to looked_up_banyan; grant select, insert on items to looked_up_banyan`,
+        config: { capture: [{ table: 'public.orders' }, { table: 'public.items' }] },
+      });
+      await bed.facts();
+      await bed.age(36);
+      await bed.as('banyan', 'insert into items values (1, 1); delete from orders where id = 1; select * from items');
+      expect((await bed.table()).reads).toMatchObject({ readAt: undefined, unclearAt: undefined });
+      expect((await bed.table('public.items')).reads).toMatchObject({ readAt: undefined, unclearAt: undefined });
+
+      await bed.as('app', 'insert into items values (2, 2)');
+      expect((await bed.table()).reads).toMatchObject({ readAt: undefined, unclearAt: expect.any(String) as string });
     });
 
     test('without pg_stat_statements a scan is a read, and one while we read as well is not known whose', async () => {

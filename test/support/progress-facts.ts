@@ -71,6 +71,7 @@ const TABLE: TableFacts = {
     blind: undefined,
     ownRole: true,
     withoutStatements: undefined,
+    countsNested: true,
   },
   dependants: [],
   waivers: new Map(),

@@ -16,6 +16,8 @@ interface Case {
   readonly statements?: readonly [Statements, Statements];
   readonly ownRole?: boolean;
   readonly atWork?: boolean;
+  /** Default: what functions say is counted. */
+  readonly countsNested?: boolean;
   /** Default: the server counts scans. */
   readonly counts?: boolean;
 }
@@ -45,6 +47,20 @@ const cases: readonly Case[] = [
   },
   { what: 'a scan that no statement explains', is: 'unclear', now: { scans: 6 } },
   { what: 'a scan that no statement explains, while we are at work', is: 'ours', now: { scans: 6 }, atWork: true },
+  {
+    what: 'we call and scan, and so may a function, whose statements are not counted',
+    is: 'unclear',
+    now: { scans: 6 },
+    statements: [{}, { ownCalls: 4 }],
+    countsNested: false,
+  },
+  {
+    what: 'a scan while we are at work, and statements of functions are not counted',
+    is: 'unclear',
+    now: { scans: 6 },
+    atWork: true,
+    countsNested: false,
+  },
   {
     what: 'a scan, and statements were evicted',
     is: 'unclear',
@@ -96,7 +112,15 @@ const cases: readonly Case[] = [
   { what: 'a reset of statements, and more calls', is: 'anew', statements: [{}, { reset: AT, calls: 80 }] },
 ];
 
-function compared({ before, now, statements = [{}, {}], ownRole = true, atWork = false, counts = true }: Case) {
+function compared({
+  before,
+  now,
+  statements = [{}, {}],
+  ownRole = true,
+  atWork = false,
+  countsNested = true,
+  counts = true,
+}: Case) {
   const [was, is] = statements;
   const calls = { calls: 7, ownCalls: 3, reset: SINCE, evicted: 0 };
   const watched: WatchedReads = {
@@ -116,6 +140,7 @@ function compared({ before, now, statements = [{}, {}], ownRole = true, atWork =
     table: 'public.orders',
     at: AT,
     counts,
+    countsNested,
     ownRole,
     workedSince: (movedAt) => atWork && movedAt === SINCE,
   });
@@ -158,7 +183,14 @@ describe('counters of reads', () => {
 
   test('what was never looked at is watched from now on', () => {
     const counters = { oid: 1, scans: 5, scansReset: undefined, statements: undefined };
-    const look = { table: 'public.orders', at: AT, counts: true, ownRole: true, workedSince: () => false };
+    const look = {
+      table: 'public.orders',
+      at: AT,
+      counts: true,
+      countsNested: true,
+      ownRole: true,
+      workedSince: () => false,
+    };
     expect(compareReads(undefined, counters, look)).toMatchObject({ moved: true, now: { watchedSince: AT, scans: 5 } });
   });
 });
