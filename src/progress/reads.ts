@@ -73,7 +73,13 @@ export async function readsOf(options: {
 
 function isDue(before: WatchedReads | undefined, now: WatchedReads): boolean {
   if (before === undefined || before.watchedSince !== now.watchedSince) return true;
-  return Date.parse(now.movedAt) - Date.parse(before.movedAt) >= REST_MS;
+  // What was seen first is kept at once: what comes after may explain it away.
+  return (['movedAt', 'readAt', 'unclearAt'] as const).some((time) => isLater(before[time], now[time]));
+}
+
+function isLater(before: string | undefined, now: string | undefined): boolean {
+  if (now === undefined) return false;
+  return before === undefined || Date.parse(now) - Date.parse(before) >= REST_MS;
 }
 
 interface ServerCounters {

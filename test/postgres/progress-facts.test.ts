@@ -343,6 +343,9 @@ for (const major of majors) {
 
       await bed.as('app', 'insert into items values (2, 2)');
       expect((await bed.table()).reads).toMatchObject({ readAt: undefined, unclearAt: expect.any(String) as string });
+      // That we read since takes nothing back.
+      await bed.as('banyan', 'select * from orders');
+      expect((await bed.table()).reads).toMatchObject({ unclearAt: expect.any(String) as string });
     });
 
     test('without pg_stat_statements a scan is a read, and one while we read as well is not known whose', async () => {
@@ -565,10 +568,14 @@ for (const major of majors) {
       await using bed = await makeBed(server, 'still', { setup: 'create extension pg_stat_statements' });
       const rows = async () => (await bed.sql('select xmin::text, moved_at from banyan.read_watch')).rows;
       await bed.facts();
+      await bed.as('app', 'select * from orders');
+      const read = (await bed.table()).reads?.readAt;
+      // A read of which nothing is written yet is written at once.
+      expect((await bed.state.readWatch.list()).map(({ readAt }) => readAt)).toEqual([read]);
       const first = await rows();
       await bed.facts();
       await bed.as('app', 'select * from orders');
-      expect((await bed.table()).reads?.readAt).toBeDefined();
+      expect((await bed.table()).reads?.readAt).not.toBe(read);
       expect(await rows()).toEqual(first);
       await bed.age(1);
       await bed.facts();
