@@ -73,6 +73,9 @@ function compare(before: WatchedReads | undefined, counters: ReadCounters, look:
 
 function isReset(before: ReadCounters, now: ReadCounters): boolean {
   if (before.scansReset !== now.scansReset || now.scans < before.scans) return true;
+  // Who read a partition before it left is not in the counters any more, nor do statements that name it lead here.
+  const relations = new Set(now.relations);
+  if (!before.relations.every((oid) => relations.has(oid))) return true;
   if (before.statements === undefined || now.statements === undefined) return false;
   return before.statements.reset !== now.statements.reset;
 }

@@ -95,19 +95,19 @@ async function serverCounters(pool: pg.Pool, tables: readonly ReadTable[]): Prom
     const { rows } = await pool.query<{
       at: string;
       reset: string | null;
-      tables: { oid: number; scans: number; ownRole: boolean }[];
+      tables: { oid: number; scans: number; relations: number[]; ownRole: boolean }[];
     }>(SCANS, [tables.map(({ oid }) => oid)]);
     const [row] = rows;
     const tracking = await trackingOf(pool);
     const source = await statementSource(pool, tracking);
     const calls = 'schema' in source ? await callCounters(pool, { schema: source.schema, tables }) : source.why;
     const counters = new Map<number, ReadCounters & { ownRole: boolean }>();
-    for (const { oid, scans, ownRole } of row?.tables ?? []) {
+    for (const { oid, scans, relations, ownRole } of row?.tables ?? []) {
       const statements =
         typeof calls === 'string'
           ? undefined
           : { ...(calls.tables.get(oid) ?? { calls: 0, ownCalls: 0 }), reset: calls.reset, evicted: calls.evicted };
-      counters.set(oid, { oid, scans, scansReset: row?.reset ?? undefined, ownRole, statements });
+      counters.set(oid, { oid, scans, relations, scansReset: row?.reset ?? undefined, ownRole, statements });
     }
     const withoutStatements = typeof calls === 'string' ? calls : undefined;
     return { at: row?.at ?? '', blind: tracking.scans, countsNested: tracking.nested, counters, withoutStatements };
@@ -207,11 +207,11 @@ const SCANS = `
   select ${iso('now()')} as at,
     ${iso(`greatest((select stats_reset from pg_stat_database where datname = current_database()),
       (select stats_reset from pg_stat_archiver))`)} as reset,
-    (select coalesce(json_agg(json_build_object('oid', c.oid::int8, 'scans', scans.of, 'ownRole',
+    (select coalesce(json_agg(json_build_object('oid', c.oid::int8, 'scans', scans.of, 'relations', scans.relations, 'ownRole',
         not (select rolsuper from pg_roles where rolname = current_user) and not pg_has_role(c.relowner, 'usage'))), '[]')
      from pg_class c cross join lateral (
        select coalesce(sum(pg_stat_get_numscans(r.oid) + coalesce(
-         (select sum(pg_stat_get_numscans(i.indexrelid)) from pg_index i where i.indrelid = r.oid), 0)), 0)::float8 as of
+         (select sum(pg_stat_get_numscans(i.indexrelid)) from pg_index i where i.indrelid = r.oid), 0)), 0)::float8 as of, json_agg(r.oid::int8) as relations
        from (select c.oid union select relid::oid from pg_partition_tree(c.oid::regclass)) as r(oid)) as scans
      where c.oid = any($1::oid[])) as tables`;
 

@@ -254,6 +254,34 @@ for (const major of majors) {
       expect(readers).toContainEqual({ role: 'read_app', calls: 2, statements: 2, own: false });
     });
 
+    test('what was read of a partition before it left is not known any more', async () => {
+      await using bed = await makeBed(server, 'parted_from', {
+        setup: `create extension pg_stat_statements; ${PARTED}; ${trackAll('parted_from')};
+          create table parted_2 partition of parted for values in (2); create table parted_3 partition of parted for values in (3);
+          grant select on parted to parted_from_banyan`,
+        config: { capture: [{ table: 'public.parted' }] },
+      });
+      const passes = async () => {
+        await bed.state.stages.set('public.parted', 'new-primary', 'test');
+        const { gates } = judge(await bed.facts(), 'public.parted', 'retired', new Date());
+        return gates.find(({ code }) => code === 'LEGACY_READS')?.result === 'pass';
+      };
+      for (const [partition, gone] of [
+        ['parted_1', 'alter table parted detach partition parted_1'],
+        ['parted_2', 'drop table parted_2'],
+      ] as const) {
+        await bed.facts();
+        await bed.age(36);
+        expect([gone, await passes()]).toEqual([gone, true]);
+        await bed.as('app', `select * from ${partition}`);
+        await bed.sql(gone);
+        // More scans than those that are gone with it.
+        await bed.as('banyan', 'select * from parted; '.repeat(5));
+        expect([gone, await passes()]).toEqual([gone, false]);
+        await bed.sql('delete from banyan.read_watch');
+      }
+    });
+
     test('who reads a parent of the table reads the table, and so does what the parent is in', async () => {
       await using bed = await makeBed(server, 'inherits', {
         setup: `create extension pg_stat_statements; create table everything (note text);

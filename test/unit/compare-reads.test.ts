@@ -105,6 +105,8 @@ const cases: readonly Case[] = [
   },
   { what: 'nothing moves, and scans are not counted', is: 'anew', counts: false },
   { what: 'nothing moves, without statements, and scans are not counted', is: 'anew', counts: false, statements: none },
+  { what: 'a partition that is gone, and as many scans', is: 'anew', now: { relations: [1] } },
+  { what: 'a partition that came', is: 'nothing', now: { relations: [1, 2, 3] } },
   { what: 'fewer scans', is: 'anew', now: { scans: 4 } },
   { what: 'a reset, and as many scans', is: 'anew', now: { scansReset: AT } },
   { what: 'a reset that is not known any more', is: 'anew', now: { scansReset: undefined } },
@@ -131,11 +133,19 @@ function compared({
     readAt: undefined,
     unclearAt: undefined,
     scans: 5,
+    relations: [1, 2],
     scansReset: SINCE,
     statements: was && { ...calls, ...was },
     ...before,
   };
-  const counters: ReadCounters = { oid: 1, scans: 5, scansReset: SINCE, ...now, statements: is && { ...calls, ...is } };
+  const counters: ReadCounters = {
+    oid: 1,
+    scans: 5,
+    relations: [1, 2],
+    scansReset: SINCE,
+    ...now,
+    statements: is && { ...calls, ...is },
+  };
   const result = compareReads(watched, counters, {
     table: 'public.orders',
     at: AT,
@@ -182,7 +192,7 @@ describe('counters of reads', () => {
   });
 
   test('what was never looked at is watched from now on', () => {
-    const counters = { oid: 1, scans: 5, scansReset: undefined, statements: undefined };
+    const counters = { oid: 1, scans: 5, relations: [1], scansReset: undefined, statements: undefined };
     const look = {
       table: 'public.orders',
       at: AT,

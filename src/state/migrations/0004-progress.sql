@@ -108,6 +108,8 @@ create table read_watch (
   -- When the counters moved last and it can not be told who read.
   unclear_at timestamptz,
   scans bigint not null,
+  -- The table and its partitions: the scans of one that is gone are not in the sum any more.
+  relations oid[] not null,
   scans_reset timestamptz,
   -- Calls in pg_stat_statements by other roles, and by ours; null: it can not be read.
   calls bigint,
