@@ -72,6 +72,8 @@ function compare(before: WatchedReads | undefined, counters: ReadCounters, look:
 }
 
 function isReset(before: ReadCounters, now: ReadCounters): boolean {
+  // A standby that was promoted may have the counters of its primary, as they were when its files were copied.
+  if (before.timeline !== now.timeline) return true;
   if (before.scansReset !== now.scansReset || now.scans < before.scans) return true;
   // Who read a partition before it left is not in the counters any more, nor do statements that name it lead here.
   const relations = new Set(now.relations);

@@ -98,6 +98,7 @@ async function serverCounters(pool: pg.Pool, tables: readonly ReadTable[]): Prom
       tables: { oid: number; scans: number; relations: number[]; ownRole: boolean }[];
     }>(SCANS, [tables.map(({ oid }) => oid)]);
     const [row] = rows;
+    const timeline = await timelineOf(pool);
     const tracking = await trackingOf(pool);
     const source = await statementSource(pool, tracking);
     const calls = 'schema' in source ? await callCounters(pool, { schema: source.schema, tables }) : source.why;
@@ -107,12 +108,34 @@ async function serverCounters(pool: pg.Pool, tables: readonly ReadTable[]): Prom
         typeof calls === 'string'
           ? undefined
           : { ...(calls.tables.get(oid) ?? { calls: 0, ownCalls: 0 }), reset: calls.reset, evicted: calls.evicted };
-      counters.set(oid, { oid, scans, relations, scansReset: row?.reset ?? undefined, ownRole, statements });
+      counters.set(oid, {
+        oid,
+        scans,
+        relations,
+        timeline,
+        scansReset: row?.reset ?? undefined,
+        ownRole,
+        statements,
+      });
     }
     const withoutStatements = typeof calls === 'string' ? calls : undefined;
     return { at: row?.at ?? '', blind: tracking.scans, countsNested: tracking.nested, counters, withoutStatements };
   } catch (error) {
     throw toDatabaseError(error, 'looking at who reads');
+  }
+}
+
+/** Of the WAL that is written; 0 where the server does not say, as one whose storage is not PostgreSQL's may. */
+async function timelineOf(pool: pg.Pool): Promise<number> {
+  try {
+    const { rows } = await pool.query<{ timeline: number }>(
+      `select case when pg_is_in_recovery() then 0
+              else ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int8::float8 end as timeline`,
+    );
+    return rows[0]?.timeline ?? 0;
+  } catch (error) {
+    if (sqlStateOf(error) === '0A000') return 0;
+    throw error;
   }
 }
 

@@ -6,6 +6,8 @@ export interface ReadCounters {
   readonly scans: number;
   /** OIDs of the table and its partitions, whose scans these are. */
   readonly relations: readonly number[];
+  /** Of the server that counts. */
+  readonly timeline: number;
   /** When the server last began to count from zero; undefined: it never did. */
   readonly scansReset: string | undefined;
   /** undefined: `pg_stat_statements` can not be read. */
@@ -48,6 +50,7 @@ interface WatchRow {
   unclear_at: string | null;
   scans: string;
   relations: number[];
+  timeline: string;
   scans_reset: string | null;
   calls: string | null;
   own_calls: string | null;
@@ -65,7 +68,7 @@ export function readWatchStore(scope: StateScope): ReadWatchStore {
     async list() {
       const rows = await queryState<WatchRow>(
         scope,
-        `select table_name, oid::int8::text as oid, scans, to_json(relations::int8[]) as relations, calls, own_calls, evicted,
+        `select table_name, oid::int8::text as oid, scans, to_json(relations::int8[]) as relations, timeline, calls, own_calls, evicted,
                 ${TIMES.map((column) => `to_char(${column} at time zone 'UTC', ${ISO}) as ${column}`).join(', ')}
          from {read_watch} where connector = $1`,
         [connector],
@@ -78,16 +81,16 @@ export function readWatchStore(scope: StateScope): ReadWatchStore {
       await queryState(
         scope,
         `insert into {read_watch} as known (connector, table_name, oid, watched_since, moved_at, read_at, unclear_at,
-           scans, relations, scans_reset, calls, own_calls, calls_reset, evicted)
+           scans, relations, timeline, scans_reset, calls, own_calls, calls_reset, evicted)
          select $1, w."table", w.oid::oid, w.watched_since, w.moved_at, w.read_at, w.unclear_at,
-           w.scans, w.relations, w.scans_reset, w.calls, w.own_calls, w.calls_reset, w.evicted
+           w.scans, w.relations, w.timeline, w.scans_reset, w.calls, w.own_calls, w.calls_reset, w.evicted
          from json_to_recordset($2::json) as w("table" text, oid int8, watched_since timestamptz, moved_at timestamptz,
-           read_at timestamptz, unclear_at timestamptz, scans int8, relations oid[], scans_reset timestamptz, calls int8, own_calls int8,
+           read_at timestamptz, unclear_at timestamptz, scans int8, relations oid[], timeline int8, scans_reset timestamptz, calls int8, own_calls int8,
            calls_reset timestamptz, evicted int8, before timestamptz)
          order by 2
          on conflict (connector, table_name) do update set oid = excluded.oid, watched_since = excluded.watched_since,
            moved_at = excluded.moved_at, read_at = excluded.read_at, unclear_at = excluded.unclear_at,
-           scans = excluded.scans, relations = excluded.relations, scans_reset = excluded.scans_reset, calls = excluded.calls,
+           scans = excluded.scans, relations = excluded.relations, timeline = excluded.timeline, scans_reset = excluded.scans_reset, calls = excluded.calls,
            own_calls = excluded.own_calls, calls_reset = excluded.calls_reset, evicted = excluded.evicted
          where known.moved_at = (
            select b.before from json_to_recordset($2::json) as b("table" text, before timestamptz)
@@ -108,6 +111,7 @@ function rowOf({ before, now }: { readonly before: WatchedReads | undefined; rea
     unclear_at: now.unclearAt,
     scans: now.scans,
     relations: now.relations,
+    timeline: now.timeline,
     scans_reset: now.scansReset,
     calls: now.statements?.calls,
     own_calls: now.statements?.ownCalls,
@@ -127,6 +131,7 @@ function watchedOf(row: WatchRow): WatchedReads {
     unclearAt: row.unclear_at ?? undefined,
     scans: Number(row.scans),
     relations: row.relations,
+    timeline: Number(row.timeline),
     scansReset: row.scans_reset ?? undefined,
     statements:
       row.calls === null

@@ -107,6 +107,7 @@ const cases: readonly Case[] = [
   { what: 'nothing moves, without statements, and scans are not counted', is: 'anew', counts: false, statements: none },
   { what: 'a partition that is gone, and as many scans', is: 'anew', now: { relations: [1] } },
   { what: 'a partition that came', is: 'nothing', now: { relations: [1, 2, 3] } },
+  { what: 'a standby that was promoted, with the same counters', is: 'anew', now: { timeline: 2 } },
   { what: 'fewer scans', is: 'anew', now: { scans: 4 } },
   { what: 'a reset, and as many scans', is: 'anew', now: { scansReset: AT } },
   { what: 'a reset that is not known any more', is: 'anew', now: { scansReset: undefined } },
@@ -134,6 +135,7 @@ function compared({
     unclearAt: undefined,
     scans: 5,
     relations: [1, 2],
+    timeline: 1,
     scansReset: SINCE,
     statements: was && { ...calls, ...was },
     ...before,
@@ -142,6 +144,7 @@ function compared({
     oid: 1,
     scans: 5,
     relations: [1, 2],
+    timeline: 1,
     scansReset: SINCE,
     ...now,
     statements: is && { ...calls, ...is },
@@ -192,7 +195,7 @@ describe('counters of reads', () => {
   });
 
   test('what was never looked at is watched from now on', () => {
-    const counters = { oid: 1, scans: 5, relations: [1], scansReset: undefined, statements: undefined };
+    const counters = { oid: 1, scans: 5, relations: [1], timeline: 1, scansReset: undefined, statements: undefined };
     const look = {
       table: 'public.orders',
       at: AT,

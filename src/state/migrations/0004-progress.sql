@@ -110,6 +110,8 @@ create table read_watch (
   scans bigint not null,
   -- The table and its partitions: the scans of one that is gone are not in the sum any more.
   relations oid[] not null,
+  -- Of the server: a standby that was promoted has counters of its own.
+  timeline bigint not null,
   scans_reset timestamptz,
   -- Calls in pg_stat_statements by other roles, and by ours; null: it can not be read.
   calls bigint,
