@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { toDatabaseError } from '../postgres/sqlstate.ts';
-import { words } from './reads.ts';
+import { functionsThatName, type Name } from './spoken-names.ts';
 
 /** What in the database needs a table. */
 export interface Dependant {
@@ -38,7 +38,7 @@ interface DependantRow extends Omit<Dependant, 'detail' | 'from'> {
   readonly from: number | null;
 }
 
-/** Of all tables in one query, by OID. Partitions count as their table. */
+/** Of all tables together, by OID. Partitions count as their table. */
 export async function readDependants(
   pool: pg.Pool,
   options: { readonly oids: readonly number[]; readonly publication: string; readonly stateSchema: string },
@@ -46,7 +46,15 @@ export async function readDependants(
   const { oids, publication, stateSchema } = options;
   if (oids.length === 0) return new Map();
   try {
-    const { rows } = await pool.query<DependantRow>(QUERY, [oids, publication, stateSchema]);
+    const { rows: names } = await pool.query<Name>(NAMES, [oids]);
+    const spoken = await functionsThatName(pool, { names, stateSchema });
+    const { rows } = await pool.query<DependantRow>(QUERY, [
+      oids,
+      publication,
+      stateSchema,
+      spoken.map(({ root }) => root),
+      spoken.map(({ oid }) => oid),
+    ]);
     const byTable = Map.groupBy(rows, ({ oid }) => oid);
     return new Map(
       Array.from(byTable, ([oid, found]) => [
@@ -97,8 +105,8 @@ export function remedyOf({ kind, name, detail }: Dependant, table: string): stri
 const ON = (relation: string): string =>
   `(select format('%I.%I', its.nspname, rel.relname) from pg_class rel join pg_namespace its on its.oid = rel.relnamespace where rel.oid = ${relation})`;
 
-/** Everything that refers to a relation stands in pg_depend, except for what is only text. */
-const QUERY = `
+/** SQL of `used`: the tables ($1), and what shows their rows, whatever number of views stands between. */
+const USED = `
   with recursive target as materialized (
     select t.oid as root, r.oid from unnest($1::oid[]) as t(oid)
     cross join lateral (select t.oid union select relid::oid from pg_partition_tree(t.oid::regclass)) as r(oid)
@@ -109,35 +117,25 @@ const QUERY = `
     union
     select above.root, i.inhparent from above join pg_inherits i on i.inhrelid = above.oid
   ),
-  -- The table, and views that show its rows, whatever number of views stands between.
   used as (
     select root, oid from above
     union
     select used.root, w.ev_class
     from used join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = used.oid and d.classid = 'pg_rewrite'::regclass
     join pg_rewrite w on w.oid = d.objid join pg_class c on c.oid = w.ev_class and c.relkind in ('v', 'm')
-  ),
+  )`;
+
+const NAMES = `${USED}
+  select distinct used.root::int8::float8 as root, c.relname::text as name from used join pg_class c on c.oid = used.oid`;
+
+/** Everything that refers to a relation stands in pg_depend, except for what is only text ($4 and $5: of which table, which function). */
+const QUERY = `${USED},
   reference as materialized (
     select distinct used.root, d.classid, d.objid
     from used join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = used.oid
     where d.classid in ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_policy'::regclass)
   ),
-  name as (
-    select distinct used.root, btrim(${words('c.relname::text')}) as word from used join pg_class c on c.oid = used.oid
-  ),
-  body as materialized (
-    select p.oid, ${words('p.prosrc')} as text
-    from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-    where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', $3) and p.prokind in ('f', 'p', 'w')
-      and not exists (select from pg_depend e where e.classid = 'pg_proc'::regclass and e.objid = p.oid and e.deptype = 'e')
-  ),
-  said as materialized (select distinct oid, word from body cross join lateral string_to_table(text, ' ') as word),
-  spoken as (
-    select distinct name.root, said.oid from name join said using (word)
-    union
-    select name.root, body.oid from name join body on strpos(' ' || body.text || ' ', ' ' || name.word || ' ') > 0
-    where name.word like '% %'
-  ),
+  spoken as (select root, oid from unnest($4::oid[], $5::oid[]) as s(root, oid)),
   dependant as (
     select t.root, 'foreign key' as kind, quote_ident(k.conname) as name, k.conname::text as plain, ${ON('k.conrelid')} as detail,
       coalesce((select max(s.root::int8) from target s where s.oid = k.conrelid), k.conrelid::int8)::float8 as "from", 'catalog' as found

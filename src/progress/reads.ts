@@ -4,6 +4,7 @@ import { sqlStateOf, toDatabaseError } from '../postgres/sqlstate.ts';
 import type { ReadCounters, WatchedReads } from '../state/read-watch.ts';
 import type { State } from '../state/state.ts';
 import { compareReads, type ReadFacts } from './compare-reads.ts';
+import { words } from './sql-words.ts';
 import { type Tracking, trackingOf } from './tracking.ts';
 
 export interface ReadTable {
@@ -237,14 +238,6 @@ const SCANS = `
          (select sum(pg_stat_get_numscans(i.indexrelid)) from pg_index i where i.indrelid = r.oid), 0)), 0)::float8 as of, json_agg(r.oid::int8) as relations
        from (select c.oid union select relid::oid from pg_partition_tree(c.oid::regclass)) as r(oid)) as scans
      where c.oid = any($1::oid[])) as tables`;
-
-/** What stands between words of SQL; a name that has such characters in it is looked for as its words in a row. */
-export const BETWEEN_WORDS = `E' .,()"\\'\\t\\n\\r;=<>+-*/:[]!|&%@#~\`{}?'`;
-
-/** SQL: a text as its words in lower case, one space before, between and after them. */
-export function words(text: string): string {
-  return `lower(translate(${text}, ${BETWEEN_WORDS}, repeat(' ', length(${BETWEEN_WORDS}))))`;
-}
 
 /**
  * SQL of `naming`: each statement (userid, own, calls) with each table (oid) whose names ($2, of the oids $1) it has, or that of a partition. What only manages a
