@@ -4,7 +4,7 @@ import { type Config, isTableCapture, publicationName, slotName } from '../confi
 import { BanyanError } from '../core/errors.ts';
 import type { StreamIdentity } from '../core/event.ts';
 import type { Finding } from '../core/finding.ts';
-import { formatLsn, type Lsn, parseLsn, ZERO_LSN } from '../core/lsn.ts';
+import { formatLsn, type Lsn, ZERO_LSN } from '../core/lsn.ts';
 import { type ResolvedTables, resolveTables } from '../postgres/catalog.ts';
 import type { ConnectionSettings } from '../postgres/connection.ts';
 import { compareTables, gapError, type GapReport } from '../postgres/gap.ts';
@@ -17,6 +17,7 @@ import { inSnapshot } from '../postgres/snapshot.ts';
 import { createSlot, describeBlocker, observeSlot } from '../postgres/slot.ts';
 import type { SlotRecord } from '../state/slots.ts';
 import type { State } from '../state/state.ts';
+import { nameOf, recordTables } from './recorded-tables.ts';
 
 export interface PrepareOptions {
   readonly config: Config;
@@ -55,7 +56,7 @@ export async function prepareCapture(options: PrepareOptions): Promise<Prepared>
   }
   await keepPublication(options, { server, resolved });
   const identity = await keepSlot(options, { server, recorded, verdict });
-  await recordTables(options, resolved);
+  await recordTables(options, { resolved, isNewStream: verdict.status !== 'resume' });
   return { server, identity, resolved };
 }
 
@@ -121,8 +122,11 @@ async function asRecorded({ state }: PrepareOptions, gap: GapReport): Promise<Ga
 async function refuseTableGaps(options: PrepareOptions, resolved: ResolvedTables): Promise<void> {
   const { config, pool, state } = options;
   const records = await state.tables.list();
-  const present = new Set(resolved.tables.map(tableName));
-  const wanted = records.filter(({ table }) => present.has(table) || isNamed(config, table));
+  const present = new Set(resolved.tables.map(nameOf));
+  // A record without a position is one whose gap was accepted: it is made anew.
+  const wanted = records.filter(
+    ({ table, publishedSinceLsn }) => publishedSinceLsn !== ZERO_LSN && (present.has(table) || isNamed(config, table)),
+  );
   const published = await readMembership(pool, publicationName(config));
   const [gap] = compareTables(wanted, { catalog: resolved.tables, published });
   if (gap !== undefined) await refuseGap(options, gap);
@@ -134,11 +138,6 @@ function isNamed(config: Config, table: string): boolean {
     const wanted = parseTableName(entry.table);
     return !isPattern(wanted) && `${wanted.schema.text}.${wanted.name.text}` === table;
   });
-}
-
-/** As events and state name it, unquoted. */
-function tableName({ schema, name }: { schema: string; name: string }): string {
-  return `${schema}.${name}`;
 }
 
 function refuseFindings(findings: readonly Finding[]): void {
@@ -224,18 +223,4 @@ async function keepSlot(
   }
   await state.slots.save({ ...record, createdLsn: position, confirmedLsn: position });
   return identity;
-}
-
-/** Remembers from where on each table is in the stream, and forgets those that are no longer captured. */
-async function recordTables({ pool, state }: PrepareOptions, resolved: ResolvedTables): Promise<void> {
-  const records = await state.tables.list();
-  const known = new Map(records.map((record) => [record.table, record]));
-  const added = resolved.tables.filter((table) => known.get(tableName(table))?.oid !== table.oid);
-  if (added.length > 0) {
-    const { rows } = await pool.query<{ lsn: string }>('select pg_current_wal_insert_lsn()::text as lsn');
-    const publishedSinceLsn = parseLsn(rows[0]?.lsn ?? '');
-    await state.tables.save(added.map((table) => ({ table: tableName(table), oid: table.oid, publishedSinceLsn })));
-  }
-  const present = new Set(resolved.tables.map(tableName));
-  await state.tables.remove(records.map(({ table }) => table).filter((table) => !present.has(table)));
 }

@@ -107,7 +107,8 @@ function isWholeSince({ where, partition, status, requestedAt }: BackfillRun, { 
 async function accept(gap: Gap, to: { config: Config; state: State }): Promise<void> {
   const { config, state } = to;
   if (gap.kind.startsWith('table-')) {
-    await state.tables.remove([gap.subject]);
+    // The record stays: without any, the worker would take the table for one that was put back, and read it again.
+    await state.tables.forgetPosition(gap.subject);
   } else {
     await withClient(connectionOf(config), async (client) => {
       const slot = await observeSlot(client, slotName(config));

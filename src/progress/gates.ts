@@ -94,6 +94,15 @@ function backfillDone({ facts, table }: Question): Evidence {
   }
   const open = run.status === 'completed' ? table.backfill.partitions[0] : run;
   if (open !== undefined) return { ...base, result: 'fail', value: runText(open), reason: runReason(open), next };
+  const { publishedSince } = table;
+  if (publishedSince === undefined) {
+    const reason = 'what changed since its rows were read is in nobody’s stream';
+    return { ...base, result: 'fail', value: 'not in the stream', reason, next: 'run' };
+  }
+  if (!(Date.parse(run.startedAt) >= Date.parse(publishedSince))) {
+    const reason = `what changed since the run of ${moment(run.startedAt)} was not all in the stream until ${moment(publishedSince)}`;
+    return { ...base, result: 'fail', value: 'before a gap', reason, next };
+  }
   return {
     ...base,
     result: 'pass',

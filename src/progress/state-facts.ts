@@ -94,11 +94,11 @@ export async function parkedLetters(scope: StateScope): Promise<ReadonlyMap<stri
   return new Map(rows.map(({ table_name, ...counts }) => [table_name, counts]));
 }
 
-/** Since when the changes of each table are in the stream, ISO 8601. */
+/** Since when the changes of each table are in the stream, ISO 8601. One whose gap was accepted is not in it until it is recorded anew. */
 export async function publishedSince(scope: StateScope): Promise<ReadonlyMap<string, string>> {
   const rows = await queryState<{ table_name: string; recorded_at: Date }>(
     scope,
-    'select table_name, recorded_at from {table_record} where connector = $1',
+    `select table_name, recorded_at from {table_record} where connector = $1 and published_since_lsn > '0/0'`,
     [scope.connector],
   );
   return new Map(rows.map((row) => [row.table_name, row.recorded_at.toISOString()]));

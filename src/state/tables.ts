@@ -1,4 +1,4 @@
-import { formatLsn, type Lsn, parseLsn } from '../core/lsn.ts';
+import { formatLsn, type Lsn, parseLsn, ZERO_LSN } from '../core/lsn.ts';
 import { queryState, type StateScope } from './scope.ts';
 
 /** A captured table as it was when its changes began to be published. Another OID under the name means a rename swap. */
@@ -6,7 +6,7 @@ export interface TableRecord {
   /** `schema.name` */
   readonly table: string;
   readonly oid: number;
-  /** Changes committed before it are in nobody's stream. */
+  /** Changes committed before it are in nobody's stream. Zero: a gap of it was accepted, and it was not recorded anew yet. */
   readonly publishedSinceLsn: Lsn;
 }
 
@@ -14,6 +14,8 @@ export interface TableStore {
   list(): Promise<TableRecord[]>;
   /** Adds or replaces; a record that is the same already is not written again. */
   save(records: readonly TableRecord[]): Promise<void>;
+  /** Its changes are in the stream only from its next recording on. */
+  forgetPosition(table: string): Promise<void>;
   remove(tables: readonly string[]): Promise<void>;
 }
 
@@ -47,6 +49,14 @@ export function tableStore(scope: StateScope): TableStore {
           records.map((record) => record.oid),
           records.map((record) => formatLsn(record.publishedSinceLsn)),
         ],
+      );
+    },
+
+    async forgetPosition(table) {
+      await queryState(
+        scope,
+        'update {table_record} set published_since_lsn = $3 where connector = $1 and table_name = $2',
+        [scope.connector, table, formatLsn(ZERO_LSN)],
       );
     },
 

@@ -226,6 +226,9 @@ describe('the stores', () => {
     expect((await pool.query(versions)).rows).toEqual(before);
     await state.tables.save([{ ...orders, oid: 20_000 }]);
     expect(await state.tables.list()).toEqual([lines, { ...orders, oid: 20_000 }]);
+    await state.tables.forgetPosition(orders.table);
+    expect(await state.tables.list()).toEqual([lines, { ...orders, oid: 20_000, publishedSinceLsn: lsn('0/0') }]);
+    await state.tables.save([{ ...orders, oid: 20_000 }]);
     await state.tables.remove([lines.table]);
     expect(await state.tables.list()).toEqual([{ ...orders, oid: 20_000 }]);
     expect(await other.tables.list()).toEqual([]);

@@ -97,6 +97,27 @@ const cases: readonly Case[] = [
     table: { backfillWanted: false, backfill: { whole: undefined, partitions: [] } },
     is: 'fail',
   },
+  {
+    gate: 'BACKFILL_DONE',
+    what: 'the table was put back into the stream after it',
+    table: { publishedSince: ago(2, 'h') },
+    is: 'fail',
+    value: 'before a gap',
+    says: /not all in the stream until 2026-03-31 10:00 UTC/,
+  },
+  {
+    gate: 'BACKFILL_DONE',
+    what: 'the table was put back into the stream before it',
+    table: { publishedSince: ago(49, 'd') },
+    is: 'pass',
+  },
+  {
+    gate: 'BACKFILL_DONE',
+    what: 'the table is in the stream no more',
+    table: { publishedSince: undefined },
+    is: 'fail',
+    value: 'not in the stream',
+  },
   { gate: 'BACKFILL_DONE', what: 'expired', now: later(6 * MINUTE), is: 'unknown', says: /6 min ago, good for 5 min/ },
 
   { gate: 'SLOT', what: 'reserved', is: 'pass' },
