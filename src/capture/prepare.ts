@@ -221,6 +221,8 @@ async function keepSlot(
     });
     log.info({ slot: name, position: formatLsn(position) }, 'created the replication slot');
   }
+  // Before the slot is on record, so that whoever is interrupted does it again.
+  await state.stageChanges.announceAgain(options.pool);
   await state.slots.save({ ...record, createdLsn: position, confirmedLsn: position });
   return identity;
 }

@@ -12,14 +12,14 @@ const DETAIL_TYPE = 'TableStageChanged';
  * after it. Its source is the connector, since no system of the migration did it.
  */
 export function stageEvent(
-  { table, from, to, actor, at, gates }: StageMessage,
+  { move, table, from, to, actor, at, gates }: StageMessage,
   place: { readonly change: MessageChange; readonly name: string; readonly identity: StreamIdentity },
 ): Event {
   const { change, identity, name } = place;
   const { transaction, ordinal } = change;
   const id = `${idPrefix(identity, transaction)}${idSuffix(ordinal, 0)}`;
   const sequence = `${sequencePrefix(identity, transaction)}${sequenceSuffix(ordinal, 0)}`;
-  const data = { table, from, to, primary: primaryOf(to), actor, at, gates };
+  const data = { move, table, from, to, primary: primaryOf(to), actor, at, gates };
   const detail = `{"metadata":{"id":"${id}","sequence":"${sequence}","operation":"stage","table":${jsonString(table)},"key":{}},"data":${JSON.stringify(data)}}`;
   const source = `banyan.${name}`;
   const resources = [`banyan:${name}:${table}`];

@@ -55,6 +55,8 @@ export interface SelfTestMessage {
 /** A table was moved; to be published where it stands in the stream. */
 export interface StageMessage {
   readonly kind: 'stage';
+  /** Its number, the same whenever it is announced again. */
+  readonly move: number;
   /** `schema.name` */
   readonly table: string;
   readonly from: Stage;

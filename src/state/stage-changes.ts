@@ -22,6 +22,11 @@ export interface StageChangeStore {
   move(change: NewStageChange, legacyPool: pg.Pool): Promise<StageChange>;
   /** Announces what was not yet, oldest first; returns how many. What stops between the two databases is announced twice. */
   announce(legacyPool: pg.Pool): Promise<number>;
+  /**
+   * Announces the last move of each table again, in their order: for a slot that is read for the first time, since what was announced before it was made is in nobody's
+   * stream. Whoever knew of a move already knows it by its number.
+   */
+  announceAgain(legacyPool: pg.Pool): Promise<void>;
 }
 
 interface ChangeRow {
@@ -46,6 +51,18 @@ export function stageChangeStore(scope: StateScope, secrets: ReverseSecretStore)
       await client.query('select pg_logical_emit_message(true, $1::text, $2::text)', [applyPrefix(connector), content]);
     } catch (error) {
       throw toDatabaseError(error, 'announcing a stage in the WAL');
+    }
+  }
+
+  /** By the transaction of the state where it is in the legacy database, or else each by one of its own. */
+  async function emitAll(
+    client: pg.ClientBase,
+    what: { readonly rows: readonly ChangeRow[]; readonly legacyPool: pg.Pool; readonly secret: Uint8Array },
+  ): Promise<void> {
+    const { rows, legacyPool, secret } = what;
+    for (const change of rows.map(changeOf)) {
+      if (legacyPool === scope.pool) await emit(client, change, secret);
+      else await inTransaction(legacyPool, scope, (legacy) => emit(legacy, change, secret));
     }
   }
 
@@ -115,12 +132,31 @@ export function stageChangeStore(scope: StateScope, secrets: ReverseSecretStore)
           sql: `select ${COLUMNS} from {stage_change} where connector = $1 and not announced order by id for update`,
           values: [connector],
         });
-        for (const row of rows) await inTransaction(legacyPool, scope, (legacy) => emit(legacy, changeOf(row), secret));
+        await emitAll(client, { rows, legacyPool, secret });
         await queryStateIn(client, scope, {
           sql: 'update {stage_change} set announced = true where connector = $1 and id = any($2::bigint[])',
           values: [connector, rows.map(({ id }) => id)],
         });
         return rows.length;
+      });
+    },
+
+    async announceAgain(legacyPool) {
+      const secret = await secrets.get();
+      await inTransaction(scope.pool, scope, async (client) => {
+        // Whoever moves a table meanwhile waits, so that the move before it does not stand behind it.
+        await queryStateIn(client, scope, {
+          sql: 'select from {table_stage} where connector = $1 order by table_name for update',
+          values: [connector],
+        });
+        const rows = await queryStateIn<ChangeRow>(client, scope, {
+          sql: `update {stage_change} set announced = true where id in (
+                  select max(id) from {stage_change} where connector = $1 group by table_name)
+                returning ${COLUMNS}`,
+          values: [connector],
+        });
+        const inOrder = rows.toSorted((a, b) => Number(a.id) - Number(b.id));
+        await emitAll(client, { rows: inOrder, legacyPool, secret });
       });
     },
   };
@@ -138,13 +174,13 @@ function changeOf(row: ChangeRow): StageChange {
   };
 }
 
-function messageOf({ table, from, to, actor, at, verdict }: StageChange): StageMessage {
+function messageOf({ id, table, from, to, actor, at, verdict }: StageChange): StageMessage {
   const gates = (verdict?.gates ?? []).map(({ code, result, waiver }) => ({
     code,
     result,
     waived: waiver !== undefined,
   }));
-  return { kind: 'stage', table, from, to, actor, at, gates };
+  return { kind: 'stage', move: id, table, from, to, actor, at, gates };
 }
 
 function overtaken({ table, from }: NewStageChange): BanyanError {

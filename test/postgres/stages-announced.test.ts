@@ -2,7 +2,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import { moveStage } from '../../src/progress/move.ts';
-import { readState, type State } from '../../src/state/state.ts';
+import { openState, readState, type State } from '../../src/state/state.ts';
 import { eventually } from '../support/eventually.ts';
 import { makeBed, type WorkerBed } from '../support/worker-harness.ts';
 
@@ -86,3 +86,74 @@ test('an announcement that the bus refuses is set aside, holds nothing up, and g
   expect(movesOf(bed)).toEqual(['shadow → new-primary']);
   expect(bed.events.at(-1)?.metadata.id).toBe(letter?.event_id);
 });
+
+const stagesOf = ({ events }: WorkerBed) => events.filter(({ detailType }) => detailType === 'TableStageChanged');
+
+test('a move before there is a slot is announced when one is made, and not again', async () => {
+  const name = 'before_slot';
+  await using bed = await makeBed(server, { name, setup });
+  await using parts = new AsyncDisposableStack();
+  const pool = parts.adopt(new pg.Pool({ connectionString: bed.url, max: 2 }), (each) => each.end());
+  await moveBy(await openState({ pool, connector: name, schema: 'banyan' }), pool, 'new-primary');
+  const config = { capture, stages: 'as they are' } as const;
+  const first = await bed.start(config);
+  await bed.sql(`insert into orders values (1, 'behind it')`);
+  await bed.accepted(2);
+  expect(movesOf(bed)).toEqual(['mapped → new-primary']);
+  await first.stop();
+  await bed.start(config);
+  await bed.sql(`insert into orders values (2, 'behind it')`);
+  await bed.accepted(3);
+  expect(movesOf(bed)).toEqual(['mapped → new-primary']);
+});
+
+test.each(['with the tables', 'elsewhere'])(
+  'when the slot was gone, the stage of each table is announced again, as the move that it was; the state is %s',
+  async (where) => {
+    const name = where === 'elsewhere' ? 'slot_gone_elsewhere' : 'slot_gone';
+    await using bed = await makeBed(server, { name, setup: `${setup}; create table customers (id int primary key)` });
+    await using parts = new AsyncDisposableStack();
+    const open = (url: string) => parts.adopt(new pg.Pool({ connectionString: url, max: 2 }), (pool) => pool.end());
+    const elsewhere = where === 'elsewhere' ? await server.createDatabase(`${name}_state`) : undefined;
+    const config = {
+      capture: [...capture, { table: 'public.customers' }],
+      ...(elsewhere === undefined ? { stages: 'as they are' as const } : { state: { url: elsewhere } }),
+    };
+    const legacyPool = open(bed.url);
+    const statePool = elsewhere === undefined ? legacyPool : open(elsewhere);
+    let running = await bed.start(config);
+    await eventually(() => movesOf(bed).length === 2);
+    const state = await readState({ pool: statePool, connector: name, schema: 'banyan' });
+    await moveBy(state, legacyPool, 'new-primary');
+    await eventually(() => movesOf(bed).length === 3);
+    const told = stagesOf(bed);
+
+    const goesOnWithoutSlot = async (meanwhile: () => Promise<unknown>) => {
+      await running.stop();
+      await bed.sql(`select pg_drop_replication_slot('${bed.slot}')`);
+      await meanwhile();
+      running = await bed.start(config, { dontWait: true });
+      await running.reaches('halted');
+      await bed.acceptGap(config, { backfill: false });
+      await running.until('streaming', (status) => status.state === 'streaming');
+      await bed.sql(`delete from customers; insert into customers values (1)`);
+      await bed.confirmed();
+      return stagesOf(bed).splice(told.length);
+    };
+    const missed = await goesOnWithoutSlot(() => moveBy(state, legacyPool, 'shadow'));
+    const customers = told.find(({ data }) => data['table'] === 'public.customers');
+    expect(
+      missed.map(({ data }) => `${String(data['table'])}: ${String(data['from'])} → ${String(data['to'])}`),
+    ).toEqual(['public.customers: mapped → shadow', 'public.orders: new-primary → shadow']);
+    expect(missed[0]?.data).toEqual(customers?.data);
+    expect(missed[0]?.metadata.id).not.toBe(customers?.metadata.id);
+    expect(
+      missed.every(({ metadata }) => told.every(({ metadata: { sequence } }) => sequence < metadata.sequence)),
+    ).toBe(true);
+    told.push(...missed);
+    const repeated = await goesOnWithoutSlot(() => Promise.resolve());
+    expect(repeated.map(({ data }) => data)).toEqual(missed.map(({ data }) => data));
+    expect(repeated.map(({ data }) => data['move'])).toEqual(missed.map(({ data }) => data['move']));
+    expect(new Set([...told, ...repeated].map(({ data }) => data['move'])).size).toBe(4);
+  },
+);

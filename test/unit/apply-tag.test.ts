@@ -51,6 +51,7 @@ const messages: readonly ApplyMessage[] = [
   { kind: 'selftest', token: 'abc' },
   {
     kind: 'stage',
+    move: 7,
     table: 'public.Bestellungen für "Süd"',
     from: 'shadow',
     to: 'dual',
