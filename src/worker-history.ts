@@ -18,6 +18,8 @@ export interface HistoryOptions {
 /** Looks at the worst of a minute, and at what is old. */
 const INTERVALS = { lookMs: 5_000, thinMs: 600_000 };
 const MINUTE_MS = 60_000;
+/** What became of a request can be looked up in the state for so long. */
+const KEEP_REQUESTS_MS = 30 * 86_400_000;
 /** Rows of a statement, statements of a round, and between them: a lock of ours must not be felt. */
 const THIN_ROWS = 1_000;
 const THIN_BATCHES = 50;
@@ -28,7 +30,7 @@ const LAST_MS = 1_000;
 type Counters = Pick<HealthPoint, 'accepted' | 'throttled' | 'parked' | 'applied'>;
 type Worst = Pick<HealthPoint, 'lagSeconds' | 'lagBytes' | 'heldBytes'>;
 
-/** Remembers what the connector was like, minute by minute while something happens, and makes hours of what is old. */
+/** Remembers what the connector was like, minute by minute while something happens, makes hours of what is old, and forgets requests that were done long ago. */
 export function openHistory(options: HistoryOptions): Companion {
   const { lookMs, thinMs } = options.intervals ?? INTERVALS;
   const minutes = new Minutes(options);
@@ -108,10 +110,14 @@ function worse(a: number | undefined, b: number | undefined): number | undefined
   return a === undefined || b === undefined ? (a ?? b) : Math.max(a, b);
 }
 
-async function thin({ traffic, health }: State, { progress }: Config, signal: AbortSignal): Promise<void> {
+async function thin({ traffic, health, requests }: State, { progress }: Config, signal: AbortSignal): Promise<void> {
   const keep = { minutesMs: progress.keepMinutes, hoursMs: progress.keepHours, limit: THIN_ROWS };
   for (let batch = 0; batch < THIN_BATCHES; batch += 1) {
-    const done = [await traffic.thin(keep), await health.thin(keep)];
+    const done = [
+      await traffic.thin(keep),
+      await health.thin(keep),
+      await requests.forget({ olderThanMs: KEEP_REQUESTS_MS, limit: THIN_ROWS }),
+    ];
     if (done.every(Boolean)) return;
     await sleep(THIN_PAUSE_MS, signal);
   }

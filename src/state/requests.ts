@@ -38,6 +38,8 @@ export interface RequestStore {
   finish(id: number, outcome: { readonly result: unknown } | RequestFailure): Promise<void>;
   /** Fails what an earlier worker took and never finished; to be called once, when this worker holds the slot. Returns how many. */
   failInterrupted(): Promise<number>;
+  /** Deletes up to `limit` requests that were done so long ago, the oldest first; resolves with whether none is left. */
+  forget(done: { readonly olderThanMs: number; readonly limit: number }): Promise<boolean>;
   /** Waits until the request is done. After `timeoutMs` a request that nobody took is withdrawn, so that no later worker runs it. */
   await(id: number, wait: { readonly timeoutMs: number; readonly signal: AbortSignal }): Promise<RequestOutcome>;
 }
@@ -125,6 +127,17 @@ export function requestStore(scope: StateScope): RequestStore {
         [scope.connector, INTERRUPTED],
       );
       return rows.length;
+    },
+
+    async forget({ olderThanMs, limit }) {
+      const rows = await queryState(
+        scope,
+        `delete from {request} where id = any(array(
+           select id from {request} where connector = $1 and finished_at < now() - make_interval(secs => $2)
+           order by id limit $3 for update skip locked)) returning id`,
+        [scope.connector, olderThanMs / 1_000, limit],
+      );
+      return rows.length < limit;
     },
 
     async await(id, { timeoutMs, signal }) {

@@ -96,3 +96,46 @@ test('makes hours of old minutes by itself', async () => {
   );
   expect(rows).toEqual([{ accepted: 7 }]);
 });
+
+test('forgets requests a month after they were done, and none that is open or younger', async () => {
+  const add = (connector: string, requested: string, finished: string | undefined) =>
+    pool.query(
+      `insert into banyan.request (connector, command, arguments, requested_by, requested_at, finished_at)
+       values ($1, 'redrive', '{}', 'ada', now() - $2::interval, now() - $3::interval)`,
+      [connector, requested, finished],
+    );
+  // More than one statement takes.
+  await pool.query(
+    `insert into banyan.request (connector, command, arguments, requested_by, finished_at)
+     select 'shop', 'redrive', '{}', 'ada', now() - interval '31 days' from generate_series(1, 2500)`,
+  );
+  await add('shop', '60 days', '29 days');
+  await add('shop', '60 days', undefined);
+  await add('other', '60 days', '60 days');
+  const left = async () => {
+    const { rows } = await pool.query<{ connector: string; isOpen: boolean }>(
+      'select connector, finished_at is null as "isOpen" from banyan.request order by connector, finished_at',
+    );
+    return rows;
+  };
+  const stop = new AbortController();
+  const history = openHistory({
+    config,
+    status: () => quiet,
+    intervals: { lookMs: 60_000, thinMs: 10 },
+    log: pino({ level: 'silent' }),
+  });
+  const running = history.run({ state } as LiveSession, stop.signal);
+  const wanted = [
+    { connector: 'other', isOpen: false },
+    { connector: 'shop', isOpen: false },
+    { connector: 'shop', isOpen: true },
+  ];
+  await eventually(
+    async () => (await left()).length <= wanted.length,
+    () => 'they are never forgotten',
+  );
+  stop.abort();
+  await running;
+  expect(await left()).toEqual(wanted);
+});
