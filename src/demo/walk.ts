@@ -17,10 +17,14 @@ export interface WalkOptions {
 /** How long a person looks on before the next step. */
 const LOOK_MS = 20_000;
 const ASK_MS = 500;
+/** What a command says of a verdict. */
+const VERDICTS: readonly number[] = [ExitCode.ok, ExitCode.notReady, ExitCode.unknownVerdict];
+/** A gate that has just passed may not a moment later, and the verdict of the command counts. */
+const MOVE_ATTEMPTS = 5;
 
 /**
  * Moves a table from `mapped` to `new-primary` as a person would: with the commands of the command line, each shown with its answer. Nothing is set by
- * hand: where a verdict is not ready, the walk waits.
+ * hand: where a verdict is not ready, the walk waits; where a command does not work, it rejects.
  */
 export class Walk {
   readonly #options: WalkOptions;
@@ -32,10 +36,9 @@ export class Walk {
   /** From `mapped`, where the worker moves the table on by itself, to both sides. Rejects when the signal aborts before. */
   async toDual(signal: AbortSignal): Promise<void> {
     await this.#until(({ from }) => from === 'shadow', { to: 'dual', signal });
-    await this.#show('status');
-    await this.#show('waive', MOVING_TABLE, 'PARITY', '--reason', 'nobody compares in a demo', '--until', '1h');
-    await this.#until(({ result }) => result === 'ready', { to: 'dual', signal });
-    await this.#show('stage', MOVING_TABLE, '--to', 'dual', '--yes');
+    await this.#show(['status']);
+    await this.#show(['waive', MOVING_TABLE, 'PARITY', '--reason', 'nobody compares in a demo', '--until', '1h']);
+    await this.#move('dual', signal);
   }
 
   /** `onLegacyEnds`: the legacy side is to write no more. Resolves when the new system is primary, or the signal aborts. */
@@ -43,16 +46,23 @@ export class Walk {
     const { screen } = this.#options;
     try {
       await sleep(LOOK_MS, undefined, { signal });
-      await this.#show('verdict', MOVING_TABLE, '--to', 'new-primary');
+      await this.#show(['verdict', MOVING_TABLE, '--to', 'new-primary'], VERDICTS);
       onLegacyEnds();
       screen.say(
         'the clerks leave deliveries to the new service from now on: when a minute has gone by, the table may move',
       );
-      await this.#until(({ result }) => result === 'ready', { to: 'new-primary', signal });
-      await this.#show('stage', MOVING_TABLE, '--to', 'new-primary', '--yes');
-      await this.#show('status');
+      await this.#move('new-primary', signal);
+      await this.#show(['status']);
     } catch (error) {
       if (!signal.aborted) throw error;
+    }
+  }
+
+  async #move(to: TargetStage, signal: AbortSignal): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      await this.#until(({ result }) => result === 'ready', { to, signal });
+      const takes = attempt < MOVE_ATTEMPTS ? VERDICTS : undefined;
+      if ((await this.#show(['stage', MOVING_TABLE, '--to', to, '--yes'], takes)) === ExitCode.ok) return;
     }
   }
 
@@ -71,16 +81,19 @@ export class Walk {
   async #verdict(to: TargetStage): Promise<Verdict | undefined> {
     const { text, code } = await this.#run(['verdict', MOVING_TABLE, '--to', to, '--json']);
     if (code === ExitCode.usage && text.includes('can not go to')) return undefined;
-    const isVerdict = code === ExitCode.ok || code === ExitCode.notReady || code === ExitCode.unknownVerdict;
-    if (!isVerdict) throw new Error(`banyan verdict ended with ${code}: ${text}`);
+    if (!VERDICTS.includes(code)) throw new Error(`banyan verdict ended with ${code}: ${text}`);
     return JSON.parse(text) as Verdict;
   }
 
-  async #show(...args: readonly string[]): Promise<void> {
+  /** Throws where the command ends with another code than `takes`, behind what it said. */
+  async #show(args: readonly string[], takes: readonly number[] = [ExitCode.ok]): Promise<number> {
     const { screen } = this.#options;
-    const { text } = await this.#run(args);
-    screen.say(`$ banyan ${args.map((arg) => (/\s/.test(arg) ? `'${arg}'` : arg)).join(' ')}`);
-    for (const line of text.trimEnd().split('\n')) screen.say(`  ${line}`);
+    const { text, code } = await this.#run(args);
+    const line = `banyan ${args.map((arg) => (/\s/.test(arg) ? `'${arg}'` : arg)).join(' ')}`;
+    screen.say(`$ ${line}`);
+    for (const each of text.trimEnd().split('\n')) screen.say(`  ${each}`);
+    if (!takes.includes(code)) throw new Error(`${line} ended with ${code}`);
+    return code;
   }
 
   async #run(args: readonly string[]): Promise<{ readonly text: string; readonly code: number }> {

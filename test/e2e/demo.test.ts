@@ -118,7 +118,8 @@ test(
     const moved = 'shop.deliveries: dual → new-primary; the new system is primary';
     await vi.waitFor(() => expect(output).toContain(moved), { timeout: 180_000, interval: 200 });
     const steps = output.split('\n').filter((line) => line.startsWith('$ banyan '));
-    expect(steps.filter((line) => line.includes(' stage '))).toEqual([
+    // A gate may have failed again when a move was tried: then it is tried again.
+    expect([...new Set(steps.filter((line) => line.includes(' stage ')))]).toEqual([
       '$ banyan stage shop.deliveries --to dual --yes',
       '$ banyan stage shop.deliveries --to new-primary --yes',
     ]);
