@@ -3,6 +3,7 @@ import { type Config, slotName } from '../config/schema.ts';
 import type { GateCode, WriteCounts } from '../core/progress.ts';
 import { FIRST_STAGE } from '../core/stages.ts';
 import type { WorkerStatus } from '../core/status.ts';
+import { readMembership } from '../postgres/publication-catalog.ts';
 import { observeSlot } from '../postgres/slot.ts';
 import type { State } from '../state/state.ts';
 import type { StoredWaiver } from '../state/waivers.ts';
@@ -47,6 +48,7 @@ export async function collectFacts(options: CollectOptions): Promise<Facts> {
     conflicts,
     letters,
     held,
+    membership,
     published,
     gaps,
     position,
@@ -62,6 +64,7 @@ export async function collectFacts(options: CollectOptions): Promise<Facts> {
     openConflicts(scope),
     parkedLetters(scope),
     state.held.list(),
+    readMembership(pool, publicationName(config)),
     publishedSince(scope),
     allGaps(scope),
     state.traffic.position(),
@@ -87,6 +90,7 @@ export async function collectFacts(options: CollectOptions): Promise<Facts> {
       stage: stage?.stage ?? FIRST_STAGE,
       stageSince: stage?.changedAt,
       stageBy: stage?.changedBy,
+      published: membership.has(table.oid),
       publishedSince: published.get(name),
       backfill: backfills.get(name) ?? { whole: undefined, partitions: [] },
       conflictsOpen: conflicts.get(name) ?? 0,

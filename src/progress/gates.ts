@@ -41,6 +41,9 @@ const GATES: Readonly<Record<GateCode, (question: Question) => Evidence>> = {
 /** What nobody may put a reason in the place of: without its slot a table has no stream. */
 export const UNWAIVABLE: ReadonlySet<GateCode> = new Set(['SLOT']);
 
+/** By how much the clocks of database, worker and command may differ. */
+const CLOCKS_DIFFER_MS = 60_000;
+
 /** The gate as it stands now: a pass by evidence that is too old is none, a failure stays one until it is looked at again. */
 export function measure(code: GateCode, question: Question): Gate {
   const { facts, table, now } = question;
@@ -58,7 +61,7 @@ export function measure(code: GateCode, question: Question): Gate {
     reason: evidence.reason,
     next: evidence.next,
     waiver:
-      waiver === undefined || UNWAIVABLE.has(code) || Date.parse(waiver.until) <= now.getTime()
+      waiver === undefined || UNWAIVABLE.has(code) || !(Date.parse(waiver.until) > now.getTime())
         ? undefined
         : { by: waiver.by, reason: waiver.reason, until: waiver.until },
   };
@@ -66,7 +69,8 @@ export function measure(code: GateCode, question: Question): Gate {
   if (gate.observedAt === undefined) return { ...gate, result: 'unknown', reason: 'it was never measured' };
   const ageMs = now.getTime() - Date.parse(gate.observedAt);
   // Not a number, where the time can not be read, is not young either.
-  if (ageMs <= ttlMs) return gate;
+  if (ageMs <= ttlMs && ageMs >= -CLOCKS_DIFFER_MS) return gate;
+  if (ageMs < 0) return { ...gate, result: 'unknown', reason: `measured ${span(-ageMs)} from now: clocks differ` };
   return { ...gate, result: 'unknown', reason: `measured ${span(ageMs)} ago, good for ${span(ttlMs)}` };
 }
 
@@ -99,7 +103,7 @@ function backfillDone({ facts, table }: Question): Evidence {
     const reason = 'what changed since its rows were read is in nobody’s stream';
     return { ...base, result: 'fail', value: 'not in the stream', reason, next: 'run' };
   }
-  if (!(Date.parse(run.startedAt) >= Date.parse(publishedSince))) {
+  if (!isSince(run.startedAt, publishedSince)) {
     const reason = `what changed since the run of ${moment(run.startedAt)} was not all in the stream until ${moment(publishedSince)}`;
     return { ...base, result: 'fail', value: 'before a gap', reason, next };
   }
@@ -138,6 +142,7 @@ function slot({ facts, table }: Question): Evidence {
   if (table.captured && table.publishedSince === undefined) {
     return fail('the table is not in the stream yet', 'run');
   }
+  if (table.captured && !table.published) return fail('the publication does not have the table as it is now');
   if (walStatus !== 'reserved' && walStatus !== 'extended') {
     return { ...base, result: 'unknown', reason: `what slot ${name} holds is not known`, next: 'check' };
   }
@@ -202,6 +207,10 @@ function reverseTest({ facts, table, from, to }: Question): Evidence {
     const why = reverse?.problem === undefined ? '' : `: ${reverse.problem.message}`;
     return { ...base, result: 'unknown', reason: `reverse sync is ${reverse?.state ?? 'off'}${why}`, next: 'status' };
   }
+  if (observedAt !== undefined && !byTest && !isSince(observedAt, table.publishedSince)) {
+    const reason = 'the table was put into the stream anew since the write that it showed last';
+    return { ...base, result: 'unknown', reason, next: 'have the new system change a row of it' };
+  }
   if (observedAt !== undefined) {
     const reason = byTest ? 'the stream showed the worker its own write' : 'the stream showed a write of reverse sync';
     return { ...base, result: 'pass', reason, next: byTest ? 'check --reverse' : undefined };
@@ -212,6 +221,11 @@ function reverseTest({ facts, table, from, to }: Question): Evidence {
   }
   const reason = 'the worker has not seen a write of its own in the stream yet';
   return { ...base, result: 'unknown', reason, next: 'check --reverse' };
+}
+
+/** False where either time is not known, or can not be read. */
+function isSince(at: string, since: string | undefined): boolean {
+  return since !== undefined && Date.parse(at) >= Date.parse(since);
 }
 
 function conflictsOpen({ facts, table }: Question): Evidence {

@@ -70,12 +70,13 @@ function uncovered(
     return `counts are kept for ${span(settings.keepHours)} (progress.keepHours), and ${span(windowMs)} are asked for`;
   }
   if (countingSince === undefined || table.publishedSince === undefined) return 'its writes are not counted yet';
+  if (!table.published) return 'the publication does not have the table as it is now: its writes are not counted';
   if (!(Date.parse(countingSince) <= from)) return short(countingSince);
   if (!(Date.parse(table.publishedSince) <= from)) return short(table.publishedSince);
   const gap = gaps.find(
     ({ subject, acceptedAt }) =>
       (subject === table.table || subject === facts.slot.name) &&
-      (acceptedAt === undefined || Date.parse(acceptedAt) >= from),
+      (acceptedAt === undefined || !(Date.parse(acceptedAt) < from)),
   );
   if (gap !== undefined) return `a gap of ${moment(gap.detectedAt)} (${gap.kind}): writes in it are not counted`;
   if (live === undefined) return `up to when is not known: ${facts.noWorker}`;

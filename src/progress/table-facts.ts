@@ -59,6 +59,8 @@ export interface TableFacts extends MigrationTable {
   /** undefined: it never moved. */
   readonly stageSince: string | undefined;
   readonly stageBy: string | undefined;
+  /** The publication has it now, this table and no other of its name. What is on record may be older than what somebody did to it. */
+  readonly published: boolean;
   /** Since when its changes are in the stream; undefined: they are not yet. */
   readonly publishedSince: string | undefined;
   readonly backfill: {

@@ -651,6 +651,9 @@ for (const major of majors) {
       expect(await gateOf(bed, 'SLOT', 'shadow', 'mapped')).toMatchObject({ result: 'fail' });
       await bed.sql(`select pg_create_logical_replication_slot('banyan_rest', 'pgoutput')`);
       await state.tables.save([{ table: 'public.orders', oid: 1, publishedSinceLsn: parseLsn('0/1') }]);
+      // What is on record says nothing of what the publication has now, under that name.
+      expect(await gateOf(bed, 'SLOT', 'shadow', 'mapped')).toMatchObject({ result: 'fail' });
+      await bed.sql('create publication banyan_rest for table orders');
       expect(await gateOf(bed, 'SLOT', 'shadow', 'mapped')).toMatchObject({ result: 'pass', value: 'reserved' });
       await bed.sql(`
         insert into banyan.dead_letter (connector, direction, event_id, entry, table_name, sequence, kind, message, behind, event, waits_until)

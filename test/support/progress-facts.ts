@@ -38,6 +38,7 @@ const TABLE: TableFacts = {
   stage: 'shadow',
   stageSince: ago(20, 'd'),
   stageBy: 'banyan',
+  published: true,
   publishedSince: ago(50, 'd'),
   backfill: {
     whole: {
