@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { type Config, slotName } from '../config/schema.ts';
+import { type Config, publicationName, slotName } from '../config/schema.ts';
 import type { GateCode, WriteCounts } from '../core/progress.ts';
 import { FIRST_STAGE } from '../core/stages.ts';
 import type { WorkerStatus } from '../core/status.ts';
