@@ -195,6 +195,8 @@ async function keepSlot(
         { from: recorded.timeline, to: server.timeline },
         'the server was promoted: streaming goes on, on a new timeline',
       );
+    }
+    if (recorded !== undefined && (verdict.promoted || recorded.slotName !== name)) {
       await state.slots.save({ ...recorded, ...record });
     }
     return identity;

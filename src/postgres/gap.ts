@@ -12,6 +12,7 @@ export interface GapReport {
     | 'slot-dropped'
     | 'slot-behind'
     | 'slot-recreated'
+    | 'slot-changed'
     | 'system-changed'
     | 'timeline-diverged'
     | 'table-missing'

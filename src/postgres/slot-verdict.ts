@@ -51,7 +51,9 @@ export type SlotVerdict =
  *  9. a new timeline, and the slot stands behind the end of
  *     the old one                                               gap: slot-recreated (nobody but us moves it)
  * 10. the slot is from before the recorded one was made          gap: slot-behind (restored, or another's)
- * 11. otherwise                                                 resume, on a descending timeline too
+ * 11. the record is of a slot of another name, which was read
+ *     further back than this one begins                         gap: slot-changed (another `legacy.slot.name`)
+ * 12. otherwise                                                 resume, on a descending timeline too
  *
  * A slot behind the recorded position is no gap: PostgreSQL writes the confirmed position to disk with checkpoints only, so a crash takes
  * the slot back, and a synchronised copy on a standby lags; what was confirmed meanwhile is sent again under the same ids.
@@ -70,7 +72,9 @@ export function classifySlot(situation: SlotSituation): SlotVerdict {
     );
   }
   if (observed === undefined) {
-    return gap(situation, 'slot-missing', `the replication slot is gone`);
+    const before = recorded !== undefined && recorded.slotName !== situation.slotName ? recorded.slotName : undefined;
+    const cause = before === undefined ? 'the replication slot is gone' : `there is none; ${before} was read before`;
+    return gap(situation, 'slot-missing', cause);
   }
   if (observed.plugin !== 'pgoutput' || observed.database !== situation.database) {
     return { status: 'foreign', message: foreignMessage(situation.slotName, observed) };
@@ -100,6 +104,13 @@ export function classifySlot(situation: SlotSituation): SlotVerdict {
       `the replication slot stands before ${formatLsn(recorded.createdLsn)}, where ours was made: it is another one`,
     );
   }
+  if (recorded.slotName !== situation.slotName && confirmedLsn > recorded.confirmedLsn) {
+    return gap(
+      situation,
+      'slot-changed',
+      `slot ${recorded.slotName} was read before, and not as far as where this one begins`,
+    );
+  }
   return { status: 'resume', confirmedLsn, promoted: recorded.timeline !== timelines.current };
 }
 
@@ -118,6 +129,7 @@ function gap(situation: SlotSituation, kind: GapReport['kind'], cause: string): 
       message: `slot ${slotName}: ${cause}; ${missing}`,
       report: {
         slot: slotName,
+        recordedSlot: recorded?.slotName,
         systemId: situation.systemId,
         recordedSystemId: recorded?.systemId,
         timeline: timelines.current,

@@ -187,6 +187,13 @@ describe('classifySlot', () => {
     );
   });
 
+  it('reports a gap where a slot of another name begins behind what was read of the one before', () => {
+    const other = { ...recorded, slotName: 'before' };
+    expect(verdictOf({ observed: present, recorded: other })).toBe('slot-changed');
+    expect(verdictOf({ observed: { ...present, confirmedLsn: parseLsn('0/500') }, recorded: other })).toBe('resume');
+    expect(verdictOf({ recorded: other })).toBe('slot-missing');
+  });
+
   it('reports since when what may be missing', () => {
     const verdict = classifySlot(situation({ recorded }));
     const gap = verdict.status === 'gap' ? verdict.gap : undefined;

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
+import { eventually } from '../support/eventually.ts';
 import { makeBed, type RunningWorker, type WorkerBed } from '../support/worker-harness.ts';
 
 let server: EmbeddedPostgres;
@@ -93,6 +94,43 @@ describe('the slot', () => {
       select pg_drop_replication_slot('kept_slot_behind')`);
     const running = await bed.start(config, { dontWait: true });
     expect(await gapsAtHalt(bed, running)).toContain('slot-behind');
+  });
+
+  test('of another name that begins behind what was read: halts', async () => {
+    await using bed = await makeBed(server, { name: 'slot_renamed', setup });
+    const first = await bed.start(config);
+    await bed.sql(`insert into orders values (1, 'before')`);
+    await bed.confirmed();
+    await first.stop();
+    await bed.sql(`insert into orders values (2, 'in the gap')`);
+    const other = 'another_slot_renamed';
+    await bed.sql(`select pg_create_logical_replication_slot('${other}', 'pgoutput')`);
+    const renamed = { ...config, legacy: { slot: { name: other } } };
+    const running = await bed.start(renamed, { dontWait: true });
+    expect(await gapsAtHalt(bed, running)).toContain('slot-changed');
+    await bed.acceptGap(renamed, { backfill: false });
+    await running.until('streaming', ({ state }) => state === 'streaming');
+    expect(missed(bed)).toBe(true);
+    expect((await (await bed.state()).slots.get())?.slotName).toBe(other);
+  });
+
+  test('of another name that goes on where the one before was left: nothing is lost', async () => {
+    await using bed = await makeBed(server, { name: 'slot_copied', setup });
+    const first = await bed.start(config);
+    await bed.sql(`insert into orders values (1, 'before')`);
+    await bed.confirmed();
+    await first.stop();
+    const other = 'another_slot_copied';
+    await bed.sql(`select pg_copy_logical_replication_slot('${bed.slot}', '${other}')`);
+    await bed.sql(`update banyan.slot_record set confirmed_lsn =
+      (select confirmed_flush_lsn from pg_replication_slots where slot_name = '${other}')`);
+    await bed.sql(`insert into orders values (2, 'after')`);
+    await bed.start({ ...config, legacy: { slot: { name: other } } });
+    await eventually(
+      () => bed.events.some(({ data }) => data['note'] === 'after'),
+      () => 'it never came',
+    );
+    expect((await (await bed.state()).slots.get())?.slotName).toBe(other);
   });
 
   test('of another plugin is refused and left alone', async () => {
