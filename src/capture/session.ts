@@ -14,7 +14,7 @@ import { openWatches } from './backfill/run.ts';
 import { runBackfills } from './backfill/runner.ts';
 import type { Companion } from './companion.ts';
 import type { ForwardDelivery } from './delivery.ts';
-import { drained } from './drained.ts';
+import { drained, stopped } from './drained.ts';
 import { Holding } from './holding.ts';
 import { openLagMeter } from './lag.ts';
 import { Ledger } from './ledger.ts';
@@ -305,7 +305,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
       throw intake.signal.aborted ? intake.signal.reason : withoutGap(error);
     }
   }
-  await drained(session, { deadlineMs: Math.max(0, stopBy - performance.now()), log });
+  await stopped(session, { deadlineMs: Math.max(0, stopBy - performance.now()), log });
   await stream.close({ lastStatus: true });
 }
 

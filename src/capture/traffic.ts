@@ -77,6 +77,8 @@ export class Traffic {
     this.#options = options;
     this.#counted = options.counted;
     this.#taken = { position: options.counted, untilMs: undefined };
+    this.#storedUntilMs =
+      options.counted.countedUntil === undefined ? undefined : Date.parse(options.counted.countedUntil);
     options.signal.addEventListener('abort', () => clearTimeout(this.#timer), { once: true });
   }
 
@@ -88,7 +90,8 @@ export class Traffic {
   get countedUntilMs(): number | undefined {
     const { open, taken, writing } = this.#from;
     const isStored = open === undefined && taken === undefined && writing === undefined;
-    return isStored ? this.#options.passedUntilMs() : this.#storedUntilMs;
+    const passed = isStored ? this.#options.passedUntilMs() : undefined;
+    return later(passed, this.#storedUntilMs);
   }
 
   /** Before anything of the transaction is counted. */
@@ -135,6 +138,21 @@ export class Traffic {
     return this.#writing;
   }
 
+  /**
+   * At the end of a session that was told to stop: stores up to when all is counted, which nothing was written for while nobody wrote. After a crash only
+   * what was stored before is known, until the next worker has looked.
+   */
+  async rest(): Promise<void> {
+    await this.flush();
+    const untilMs = this.countedUntilMs;
+    if (untilMs === undefined || untilMs <= (this.#storedUntilMs ?? 0)) return;
+    const { version, ...position } = this.#counted;
+    if (await this.#options.store.add([], [], { ...position, after: version, untilMs })) {
+      this.#counted = { ...position, version: version + 1 };
+      this.#storedUntilMs = untilMs;
+    }
+  }
+
   #arm(): void {
     this.#timer ??= setTimeout(() => {
       // What goes wrong has been told already.
@@ -166,11 +184,11 @@ export class Traffic {
       this.#before.set(table, now);
     }
     this.#options.writers.take(this.#minuteMs);
-    if (this.#last !== undefined) {
-      const { timeline, commitLsn } = this.#last;
-      const position = { epoch: this.#counted.epoch, timeline, countedLsn: commitLsn };
-      this.#taken = { position, untilMs: this.#options.passedUntilMs() };
-    }
+    const position =
+      this.#last === undefined
+        ? this.#taken.position
+        : { epoch: this.#counted.epoch, timeline: this.#last.timeline, countedLsn: this.#last.commitLsn };
+    this.#taken = { position, untilMs: this.#options.passedUntilMs() };
     this.#from.taken ??= this.#from.open;
     this.#from.open = undefined;
   }
@@ -207,7 +225,7 @@ export class Traffic {
     this.#from.writing = this.#from.taken;
     this.#from.taken = undefined;
     try {
-      const isOurs = await retry(() => store.add(counts, written, { ...position, after }), {
+      const isOurs = await retry(() => store.add(counts, written, { ...position, after, untilMs }), {
         ...BACKOFF,
         signal,
         isRetriable,
@@ -219,7 +237,7 @@ export class Traffic {
     }
     this.#counted = { ...position, version: after + 1 };
     this.#from.writing = undefined;
-    this.#storedUntilMs = untilMs;
+    this.#storedUntilMs = later(untilMs, this.#storedUntilMs);
     this.#limit();
     onWritten();
   }
@@ -267,6 +285,10 @@ function sum(a: TrafficCount, b: TrafficCount): TrafficCount {
     foreign: a.foreign + b.foreign,
     events: a.events + b.events,
   };
+}
+
+function later(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined ? (a ?? b) : Math.max(a, b);
 }
 
 function isRetriable(error: unknown): boolean {

@@ -69,7 +69,8 @@ function troubleLines({ report, noWorker, output }: StatusView): string[] {
   const lines: string[] = [];
   if (worker === undefined) {
     const counted = newest(report.tables);
-    const since = counted === undefined ? 'no write was counted yet' : `writes are counted up to ${moment(counted)}`;
+    const since =
+      counted === undefined ? 'up to when writes are counted neither' : `writes are counted up to ${moment(counted)}`;
     lines.push(yellow(noWorker ?? 'no worker was asked'), yellow(`  its lag and pace are not known; ${since}`));
   }
   if (stale !== undefined) lines.push(red(`as it was at ${moment(report.at)}: ${stale.message}`));
@@ -146,7 +147,7 @@ function withoutName({ next, table }: TableReport): string {
 
 function footLines({ tables }: ProgressReport): string[] {
   const isWaived = tables.some((table) => gatesText(table).endsWith('*'));
-  const isPart = tables.some(({ writes }) => writes.legacyShare !== undefined && writes.coveredSince !== undefined);
+  const isPart = tables.some(({ writes }) => writes.covered === 'part');
   return [
     ...(isWaived ? ['* with waivers: `verdict` names them, and who gave them until when'] : []),
     ...(isPart ? ['~ writes: not all of that time was counted'] : []),

@@ -45,10 +45,10 @@ export function parityText({ gates }: TableReport): string {
 
 /** `12.4 / 87.6 %`: the legacy system's share and the new system's; `~`: not the whole window was counted. */
 export function writesText({ writes }: TableReport): string {
-  const { legacyShare, coveredSince, countedUntil } = writes;
-  if (countedUntil === undefined) return 'not counted';
-  if (legacyShare === undefined) return 'none';
-  const mark = coveredSince === undefined ? '' : '~';
+  const { legacyShare, covered } = writes;
+  if (covered === 'none') return 'not counted';
+  const mark = covered === 'whole' ? '' : '~';
+  if (legacyShare === undefined) return `${mark}none`;
   const legacy = percent(legacyShare);
   return `${mark}${legacy.replace(/ %$/, '')} / ${percent(1 - legacyShare)}`;
 }

@@ -141,12 +141,19 @@ export interface BackfillReport {
   readonly finishedAt: string | undefined;
 }
 
+/** How much of a window is counted. part: its beginning, its end or something between is not. */
+export type CoveredExtent = 'whole' | 'part' | 'none';
+
 export interface WritesReport extends WriteCounts {
   readonly windowSeconds: number;
   /** Since when every write is counted, where that is later than the window's beginning; undefined: the window is covered. */
   readonly coveredSince: string | undefined;
-  /** Up to when they are counted, ISO 8601; undefined: never. */
+  /** Up to when they are counted, ISO 8601; undefined: not known. */
   readonly countedUntil: string | undefined;
+  /** How much of the window that is. */
+  readonly covered: CoveredExtent;
+  /** Why not all of it, for people. */
+  readonly uncovered: string | undefined;
   /** Of legacy and foreign writes among those and reverse's, 0 to 1; undefined: there were none. */
   readonly legacyShare: number | undefined;
 }

@@ -7,6 +7,7 @@ import { readMembership } from '../postgres/publication-catalog.ts';
 import { observeSlot } from '../postgres/slot.ts';
 import type { State } from '../state/state.ts';
 import type { StoredWaiver } from '../state/waivers.ts';
+import { laterOf } from './coverage.ts';
 import { allGaps, backfillFacts, openConflicts, parkedLetters, publishedSince, writersSeen } from './state-facts.ts';
 import type { Facts, LiveFacts, SlotFacts, TableFacts } from './table-facts.ts';
 import { type MigrationTable, observesWriters } from './tables.ts';
@@ -119,6 +120,7 @@ export async function collectFacts(options: CollectOptions): Promise<Facts> {
     live: live === undefined || liveAt === undefined ? undefined : liveFacts(live, liveAt),
     noWorker: options.noWorker ?? 'no worker was asked',
     countingSince: position?.countingSince,
+    countedUntil: laterOf(live?.traffic.countedUntil, position?.countedUntil),
     gaps,
     tables: new Map(facts.map((each) => [each.table, each])),
   };
@@ -141,7 +143,7 @@ async function slotFacts(pool: pg.Pool, config: Config): Promise<SlotFacts> {
 }
 
 function liveFacts(status: WorkerStatus, at: string): LiveFacts {
-  const { state, problem, startedAt, stream, traffic, reverse } = status;
+  const { state, problem, startedAt, stream, reverse } = status;
   return {
     at,
     state,
@@ -149,7 +151,6 @@ function liveFacts(status: WorkerStatus, at: string): LiveFacts {
     startedAt,
     lagSeconds: stream.lagSeconds,
     calmSince: stream.calmSince,
-    countedUntil: traffic.countedUntil,
     reverse,
     testedAt: reverse?.testedAt,
   };

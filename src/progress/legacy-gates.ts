@@ -1,15 +1,15 @@
 import type { WriteCounts } from '../core/progress.ts';
 import type { ReadFacts } from './compare-reads.ts';
+import { coverageOf } from './coverage.ts';
 import { INVISIBLE } from './dependants.ts';
 import type { Evidence, Question } from './gates.ts';
-import type { Facts, TableFacts } from './table-facts.ts';
 import { amount, moment, percent, shellWord, span } from './words.ts';
 
 /** Whether anybody still needs the legacy table: what a table must not have before it retires, and little of before the new system is primary. */
 
 export function legacyWrites(question: Question): Evidence {
   const { facts, table, to } = question;
-  const base = { observedAt: facts.live?.countedUntil, source: 'WAL', next: `writers ${shellWord(table.display)}` };
+  const base = { observedAt: facts.countedUntil, source: 'WAL', next: `writers ${shellWord(table.display)}` };
   if (!table.captured) {
     const reason = 'the table is not captured: nobody counts its writes';
     return { ...base, result: 'unknown', threshold: 'counted', reason, next: 'check' };
@@ -24,13 +24,14 @@ function noWrites({ facts, table, now }: Question, base: Base): Evidence {
   const { quiet, lastLegacyAt } = table.writes;
   const writes = quiet.legacy + quiet.foreign;
   const threshold = `none for ${span(noneFor)}`;
-  const common = { ...base, threshold, value: amount(writes, 'write') };
+  const { extent, why } = coverageOf(facts, { table, windowMs: noneFor, now });
+  const value = extent === 'none' && writes === 0 ? undefined : amount(writes, 'write');
+  const common = { ...base, threshold, value };
   if (writes > 0) {
     const last = lastLegacyAt === undefined ? '' : `, the last one about ${moment(lastLegacyAt)}`;
     return { ...common, result: 'fail', reason: `in ${span(noneFor)}${last}` };
   }
-  const hole = uncovered(facts, { table, windowMs: noneFor, now });
-  if (hole !== undefined) return { ...common, result: 'unknown', reason: hole };
+  if (why !== undefined) return { ...common, result: 'unknown', reason: why };
   return { ...common, result: 'pass', reason: `in ${span(noneFor)}` };
 }
 
@@ -40,15 +41,19 @@ function fewWrites({ facts, table, now }: Question, base: Base): Evidence {
   const allowed = Math.min(table.writes.allowed ?? 0, counts.legacy);
   const share = legacyShare({ ...counts, legacy: counts.legacy - allowed });
   const threshold = `≤ ${percent(most / 100)}`;
-  const value = share === undefined ? 'no writes' : percent(share);
+  const { extent, why, isOld } = coverageOf(facts, { table, windowMs: window, now });
+  const none = extent === 'none' ? undefined : 'no writes';
+  const value = share === undefined ? none : percent(share);
   const who = table.writes.writers
     .slice(0, 3)
     .map(({ application, role, changes }) => `${application || role} ${changes.toLocaleString('en-US')}`);
   const without = allowed === 0 ? '' : `, without ${amount(allowed, 'write')} of ${allow.join(', ')}`;
   const reason = `in ${span(window)}${without}${who.length === 0 ? '' : `: ${who.join(' · ')}`}`;
-  const hole = uncovered(facts, { table, windowMs: window, now });
-  if (hole !== undefined) return { ...base, result: 'unknown', threshold, value, reason: hole };
   const result = share === undefined || share * 100 <= most ? 'pass' : 'fail';
+  // A failure stays one until it is measured again, however old that is.
+  if (why !== undefined && !(isOld && result === 'fail')) {
+    return { ...base, result: 'unknown', threshold, value, reason: why };
+  }
   return { ...base, result, threshold, value, reason };
 }
 
@@ -56,32 +61,6 @@ function fewWrites({ facts, table, now }: Question, base: Base): Evidence {
 export function legacyShare({ legacy, foreign, reverse }: Omit<WriteCounts, 'trigger'>): number | undefined {
   const all = legacy + foreign + reverse;
   return all === 0 ? undefined : (legacy + foreign) / all;
-}
-
-/** Why not every write in the window is counted; undefined: every one is, up to when the worker says. */
-function uncovered(
-  facts: Facts,
-  { table, windowMs, now }: { readonly table: TableFacts; readonly windowMs: number; readonly now: Date },
-): string | undefined {
-  const { countingSince, gaps, live, settings } = facts;
-  const from = now.getTime() - windowMs;
-  const short = (since: string) => `counted since ${moment(since)} only, and ${span(windowMs)} are asked for`;
-  if (windowMs > settings.keepHours) {
-    return `counts are kept for ${span(settings.keepHours)} (progress.keepHours), and ${span(windowMs)} are asked for`;
-  }
-  if (countingSince === undefined || table.publishedSince === undefined) return 'its writes are not counted yet';
-  if (!table.published) return 'the publication does not have the table as it is now: its writes are not counted';
-  if (!(Date.parse(countingSince) <= from)) return short(countingSince);
-  if (!(Date.parse(table.publishedSince) <= from)) return short(table.publishedSince);
-  const gap = gaps.find(
-    ({ subject, acceptedAt }) =>
-      (subject === table.table || subject === facts.slot.name) &&
-      (acceptedAt === undefined || !(Date.parse(acceptedAt) < from)),
-  );
-  if (gap !== undefined) return `a gap of ${moment(gap.detectedAt)} (${gap.kind}): writes in it are not counted`;
-  if (live === undefined) return `up to when is not known: ${facts.noWorker}`;
-  if (live.countedUntil === undefined) return 'the worker does not know up to when it has counted';
-  return undefined;
 }
 
 export function legacyReads({ facts, table, now }: Question): Evidence {

@@ -1,12 +1,14 @@
 import type pg from 'pg';
 import { type Config, slotName } from '../config/schema.ts';
-import type { ProgressReport, TableReport, TrafficPoint, WriteCounts, WritesReport } from '../core/progress.ts';
+import type { ProgressReport, TableReport, TrafficPoint, WritesReport } from '../core/progress.ts';
 import { primaryOf, reverseIsOn } from '../core/stages.ts';
 import type { WorkerStatus } from '../core/status.ts';
 import { type ObservedSlot, observeSlot } from '../postgres/slot.ts';
 import type { State } from '../state/state.ts';
 import { backfillReport } from './backfill-report.ts';
+import { coverageOf } from './coverage.ts';
 import { collectFacts } from './facts.ts';
+import { legacyShare } from './legacy-gates.ts';
 import { nextStep } from './next-step.ts';
 import { nextTarget } from './stages.ts';
 import type { Facts, TableFacts } from './table-facts.ts';
@@ -76,16 +78,14 @@ type Surroundings = Awaited<ReturnType<typeof read>> &
 /** What no gate asks for, of all tables at once. */
 async function read({ state, now }: ReportOptions) {
   const recentSince = new Date(Math.floor((now.getTime() - RECENT_MS) / MINUTE_MS) * MINUTE_MS);
-  const [changes, backfills, position, recent] = await Promise.all([
+  const [changes, backfills, recent] = await Promise.all([
     state.stageChanges.latest(CHANGES),
     state.backfills.latest(),
-    state.traffic.position(),
     state.traffic.points({ from: recentSince, to: new Date(now.getTime() + MINUTE_MS), stepSeconds: 60 }),
   ]);
   return {
     changes,
     backfills: new Map(backfills.map((run) => [run.table, run])),
-    position,
     recent: Map.groupBy(recent, ({ table }) => table),
   };
 }
@@ -130,30 +130,23 @@ function tableReport(facts: TableFacts, known: Surroundings): TableReport {
   };
 }
 
-function writesOf({ writes, publishedSince }: TableFacts, known: Surroundings): WritesReport {
-  const { position, live, config, now } = known;
-  const seconds = config.progress.gates.legacyWrites.window / 1_000;
-  // What was committed before the table was published, or before anything was counted, is in nobody's count.
-  const since = [position?.countingSince, publishedSince]
-    .filter((at) => at !== undefined)
-    .toSorted()
-    .at(-1);
-  const isCovered = since !== undefined && Date.parse(since) <= now.getTime() - seconds * 1_000;
+function writesOf(table: TableFacts, { facts, config, now }: Surroundings): WritesReport {
+  const { writes } = table;
+  const windowMs = config.progress.gates.legacyWrites.window;
+  const { since, until, extent, why } = coverageOf(facts, { table, windowMs, now });
+  const isSinceBegin = since !== undefined && Date.parse(since) <= now.getTime() - windowMs;
   return {
     legacy: writes.window.legacy,
     reverse: writes.window.reverse,
     trigger: writes.window.trigger,
     foreign: writes.window.foreign,
-    windowSeconds: seconds,
-    coveredSince: isCovered ? undefined : since,
-    countedUntil: live?.traffic.countedUntil ?? position?.countedAt,
-    legacyShare: legacyShare(writes.window),
+    windowSeconds: windowMs / 1_000,
+    coveredSince: isSinceBegin ? undefined : since,
+    countedUntil: until,
+    covered: extent,
+    uncovered: why,
+    legacyShare: extent === 'none' ? undefined : legacyShare(writes.window),
   };
-}
-
-function legacyShare({ legacy, foreign, reverse }: WriteCounts): number | undefined {
-  const all = legacy + foreign + reverse;
-  return all === 0 ? undefined : (legacy + foreign) / all;
 }
 
 function pointOf({ at, legacy, reverse, trigger, foreign, events }: TrafficPoint): TrafficPoint {

@@ -20,6 +20,8 @@ export interface Facts {
   readonly noWorker: string;
   /** Since when every write is counted; undefined: it never was. */
   readonly countingSince: string | undefined;
+  /** Everything that was committed between the two is counted and stored: by the worker's word, or as it was stored last. undefined: not known. */
+  readonly countedUntil: string | undefined;
   /** Of the connector's whole life. */
   readonly gaps: readonly GapFacts[];
   readonly tables: ReadonlyMap<string, TableFacts>;
@@ -38,8 +40,6 @@ export type LiveFacts = { readonly at: string } & Pick<WorkerStatus, 'state' | '
     readonly lagSeconds: number | undefined;
     /** Since when the lag has been as small as is asked for. */
     readonly calmSince: string | undefined;
-    /** Everything that was committed up to then is counted and stored. */
-    readonly countedUntil: string | undefined;
     /** undefined: it is not configured, or does not run. */
     readonly reverse: Pick<NonNullable<WorkerStatus['reverse']>, 'state' | 'problem'> | undefined;
     /** When this worker last saw a write of its own in the stream. */

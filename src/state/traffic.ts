@@ -17,8 +17,8 @@ export interface StoredPosition extends CountedPosition {
   readonly version: number;
   /** Since when every write is counted, ISO 8601. */
   readonly countingSince: string;
-  /** ISO 8601 */
-  readonly countedAt: string;
+  /** Everything that was committed between the two is counted, ISO 8601. An idle worker does not write it; undefined: not known. */
+  readonly countedUntil: string | undefined;
 }
 
 /** What one table had in one minute. */
@@ -48,13 +48,13 @@ export interface TrafficStore {
   /** From now on counts go on from there, and what came before is not all that there was. */
   begin(position: CountedPosition): Promise<StoredPosition>;
   /**
-   * Adds the counts and moves the position, both or neither. `after`: the version that the position has; the same call once more changes nothing. False: somebody
-   * else has moved it.
+   * Adds the counts and moves the position, both or neither. `after`: the version that the position has; the same call once more changes nothing. `untilMs`: all that
+   * was committed before this moment is in it, where that is known. False: somebody else has moved it.
    */
   add(
     counts: readonly TrafficCount[],
     writers: readonly WriterCount[],
-    position: CountedPosition & { readonly after: number },
+    position: CountedPosition & { readonly after: number; readonly untilMs: number | undefined },
   ): Promise<boolean>;
   /** Of all tables that had any. */
   sums(window: TrafficWindow): Promise<Map<string, WriteCounts & { readonly events: number }>>;
@@ -81,7 +81,7 @@ interface PositionRow {
   counted_lsn: string;
   version: string;
   counting_since: Date;
-  counted_at: Date;
+  counted_until: Date | null;
 }
 
 interface SumRow {
@@ -93,7 +93,7 @@ interface SumRow {
   events: string;
 }
 
-const POSITION = 'epoch, timeline, counted_lsn, version, counting_since, counted_at';
+const POSITION = 'epoch, timeline, counted_lsn, version, counting_since, counted_until';
 const SUMS = ['legacy', 'reverse', 'trigger', 'foreign_origin', 'events']
   .map((column) => `sum(${column}) as ${column}`)
   .join(', ');
@@ -115,7 +115,7 @@ export function trafficStore(scope: StateScope): TrafficStore {
         scope,
         `insert into {traffic_position} as known (connector, epoch, timeline, counted_lsn) values ($1, $2, $3, $4)
          on conflict (connector) do update set epoch = excluded.epoch, timeline = excluded.timeline,
-           counted_lsn = excluded.counted_lsn, version = known.version + 1, counting_since = now(), counted_at = now()
+           counted_lsn = excluded.counted_lsn, version = known.version + 1, counting_since = now(), counted_until = null
          returning ${POSITION}`,
         [connector, epoch, timeline, formatLsn(countedLsn)],
       );
@@ -127,7 +127,8 @@ export function trafficStore(scope: StateScope): TrafficStore {
       const [row] = await queryState<{ moved: boolean; version: string | null; same: boolean | null }>(
         scope,
         `with moved as (
-           update {traffic_position} set epoch = $2, timeline = $3, counted_lsn = $4, version = version + 1, counted_at = now()
+           update {traffic_position} set epoch = $2, timeline = $3, counted_lsn = $4, version = version + 1,
+             counted_until = greatest(counted_until, to_timestamp($8::float8 / 1000))
            where connector = $1 and version = $5 returning 1
          ), counted as (
            insert into {traffic} as known
@@ -176,6 +177,7 @@ export function trafficStore(scope: StateScope): TrafficStore {
               })),
             ),
           ),
+          position.untilMs ?? null,
         ],
       );
       // An attempt before this one may have been committed although nobody heard of it.
@@ -277,7 +279,7 @@ function positionOf(row: PositionRow): StoredPosition {
     countedLsn: parseLsn(row.counted_lsn),
     version: Number(row.version),
     countingSince: row.counting_since.toISOString(),
-    countedAt: row.counted_at.toISOString(),
+    countedUntil: row.counted_until?.toISOString(),
   };
 }
 

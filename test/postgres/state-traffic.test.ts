@@ -30,7 +30,7 @@ afterAll(async () => {
 });
 
 const lsn = (text: string): Lsn => parseLsn(text);
-const start = { epoch: 1, timeline: 1, countedLsn: lsn('0/100') };
+const start = { epoch: 1, timeline: 1, countedLsn: lsn('0/100'), untilMs: undefined };
 
 /** So long ago, on its minute. */
 function ago(ms: number): Date {
@@ -47,7 +47,7 @@ test('adds counts and moves the position together, once, however often it is ask
   expect(await traffic.position()).toBeUndefined();
   const begun = await traffic.begin(start);
   const now = ago(0);
-  const next = { epoch: 1, timeline: 1, countedLsn: lsn('0/200'), after: begun.version };
+  const next = { ...start, countedLsn: lsn('0/200'), after: begun.version };
   const counts = [count('public.orders', now, { legacy: 3, events: 3 }), count('public.lines', now, { reverse: 2 })];
   const writers = [{ table: 'public.orders', startsAt: now, role: 'crm', application: "o'hara\\", changes: 3 }];
   expect(await traffic.add(counts, writers, next)).toBe(true);
@@ -58,7 +58,8 @@ test('adds counts and moves the position together, once, however often it is ask
   const more = [count('public.orders', now, { legacy: 1, trigger: 4, foreign: 5 })];
   expect(await traffic.add(more, [], { ...next, countedLsn: lsn('0/300'), after: next.after + 1 })).toBe(true);
   expect(await traffic.position()).toMatchObject({
-    ...start,
+    epoch: 1,
+    timeline: 1,
     countedLsn: lsn('0/300'),
     countingSince: begun.countingSince,
   });
@@ -70,6 +71,23 @@ test('adds counts and moves the position together, once, however often it is ask
   const other = await openState({ pool, connector: 'other', schema: 'banyan' });
   expect(await other.traffic.position()).toBeUndefined();
   expect((await other.traffic.sums({ seconds: 3_600 })).size).toBe(0);
+});
+
+test('up to when all is counted is what it is told, and never earlier than what it was told before', async () => {
+  const { traffic } = state;
+  const { version, countedUntil } = await traffic.begin(start);
+  expect(countedUntil).toBeUndefined();
+  const until = async () => (await traffic.position())?.countedUntil;
+  const hourAgo = ago(HOUR_MS);
+  await traffic.add([], [], { ...start, after: version });
+  expect(await until()).toBeUndefined();
+  await traffic.add([], [], { ...start, after: version + 1, untilMs: hourAgo.getTime() });
+  expect(await until()).toBe(hourAgo.toISOString());
+  await traffic.add([], [], { ...start, after: version + 2, untilMs: hourAgo.getTime() - 5_000 });
+  await traffic.add([], [], { ...start, after: version + 3 });
+  expect(await until()).toBe(hourAgo.toISOString());
+  await traffic.begin({ ...start, epoch: 2 });
+  expect(await until()).toBeUndefined();
 });
 
 test('beginning anew says since when it counts, and keeps what was counted', async () => {

@@ -188,6 +188,51 @@ describe('the report', () => {
     expect(words.text()).toMatch(/writes are counted up to 20\d\d-/);
   });
 
+  test('tells up to when all writes were counted, by a worker that had nothing to write down', async () => {
+    await using bed = await makeBed(server, { name: 'counted', setup: 'create table orders (id int primary key)' });
+    const capture = [{ table: 'public.orders' }];
+    const running = await bed.start({ capture, legacy: { heartbeat: '300ms' } });
+    await bed.sql('insert into orders values (1)');
+    const { traffic } = await bed.state();
+    await eventually(async () => (await traffic.sums({ seconds: 3_600 })).get('public.orders')?.legacy === 1);
+    const stored = await traffic.position();
+    const later = new Date(Date.now() + 1_500).toISOString();
+    const { countedUntil } = (
+      await running.until('counted for a while', (status) => (status.traffic.countedUntil ?? '') > later)
+    ).traffic;
+    expect(await traffic.position()).toEqual(stored);
+    await running.stop();
+
+    const { port } = new URL(running.worker.url);
+    const config = {
+      name: 'counted',
+      legacy: { url: bed.url },
+      capture,
+      http: { port: Number(port) },
+      bus: { type: 'local' },
+    };
+    const look = async (set = '') => {
+      if (set !== '')
+        await bed.sql(
+          `update banyan.traffic_position set ${set}; update banyan.table_record set recorded_at = now() - interval '9d'`,
+        );
+      const [asJson, words] = [terminal(config, { json: true }), terminal(config)];
+      await asJson.run({ watch: false });
+      await words.run({ watch: false });
+      const { tables } = JSON.parse(asJson.text()) as ProgressReport;
+      return { writes: tables[0]?.writes, line: words.lines().find((line) => line.startsWith('orders ')) };
+    };
+    const clean = await look();
+    expect(clean.writes?.countedUntil && clean.writes.countedUntil >= String(countedUntil)).toBe(true);
+    expect(clean.line).toContain('~100 / 0 %');
+    const whole = await look(`counting_since = now() - interval '3d'`);
+    expect([whole.writes?.covered, whole.line]).toEqual(['whole', expect.stringContaining(' 100 / 0 %')]);
+    const part = await look(`counted_until = now() - interval '1h'`);
+    expect([part.writes?.covered, part.line]).toEqual(['part', expect.stringContaining('~100 / 0 %')]);
+    const none = await look(`counted_until = now() - interval '25h'`);
+    expect([none.writes?.covered, none.line]).toEqual(['none', expect.stringContaining(' not counted ')]);
+  });
+
   test('of a worker whose database goes away is the last one, with why, and the worker’s HTTP goes on', async () => {
     const lost = await EmbeddedPostgres.start();
     await using bed = await makeBed(lost, { name: 'lost', setup: 'create table orders (id int primary key)' });

@@ -19,7 +19,6 @@ const LIVE: LiveFacts = {
   startedAt: ago(60, 'd'),
   lagSeconds: 0.2,
   calmSince: ago(3, 'h'),
-  countedUntil: ago(2, 's'),
   reverse: { state: 'running', problem: undefined },
   testedAt: ago(2, 'h'),
 };
@@ -109,6 +108,7 @@ export function factsOf({ facts, live, table, writes, reads, settings }: FactCha
     slot: { name: 'banyan_shop', state: 'ours', walStatus: 'reserved', invalidation: undefined, active: true },
     noWorker: 'no worker answered at http://127.0.0.1:8080',
     countingSince: ago(45, 'd'),
+    countedUntil: ago(2, 's'),
     gaps: [],
     ...facts,
     settings: config.progress,

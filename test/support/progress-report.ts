@@ -51,6 +51,8 @@ export function tableReport(table: string, more: Partial<TableReport> = {}): Tab
       windowSeconds: 86_400,
       coveredSince: undefined,
       countedUntil: '2026-03-01T12:00:00.000Z',
+      covered: 'whole',
+      uncovered: undefined,
       legacyShare: 0.124,
     },
     recent: [{ at: '2026-03-01T11:59:00.000Z', legacy: 1, reverse: 7, trigger: 0, foreign: 0, events: 1 }],

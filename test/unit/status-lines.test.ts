@@ -111,10 +111,21 @@ describe('the lines of a status', () => {
     const table = tableReport('public.orders');
     const waiver = { by: 'ada', reason: 'no parity yet', until: '2026-04-01T00:00:00.000Z' };
     const gates = table.gates.map((gate) => (gate.code === 'PARITY' ? { ...gate, waiver } : gate));
-    const writes = { ...table.writes, coveredSince: '2026-03-01T10:00:00.000Z' };
+    const writes = { ...table.writes, covered: 'part' } as const;
     const shown = lines(progressReport({ tables: [{ ...table, gates, writes }] }));
     expect(shown.join('\n')).toMatch(/ 2\/3\* .*~12\.4 \/ 87\.6 %/);
     expect(shown.slice(-2)).toEqual([expect.stringMatching(/^\* with waivers/), expect.stringMatching(/^~ writes/)]);
+  });
+
+  test('say that nothing was counted of a time, and not that nobody wrote in it', () => {
+    const { writes } = tableReport('public.orders');
+    const rows = ([covered, legacyShare]: readonly ['none' | 'part', number | undefined]) =>
+      lines(
+        progressReport({ tables: [tableReport('public.orders', { writes: { ...writes, covered, legacyShare } })] }),
+      );
+    expect(rows(['none', 0.124])[2]).toMatch(/ not counted {2}/);
+    expect(rows(['part', undefined])[2]).toMatch(/ ~none {2}/);
+    expect(rows(['part', undefined]).at(-1)).toMatch(/^~ writes: not all/);
   });
 
   test.each([

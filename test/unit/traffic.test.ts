@@ -16,7 +16,8 @@ type Add = TrafficStore['add'];
 
 /** Traffic of one table in a stream that a test plays. */
 function play(add: Add = async () => true, counted: Partial<StoredPosition> = {}) {
-  const written: { counts: readonly TrafficCount[]; lsn: Lsn }[] = [];
+  const written: { counts: readonly TrafficCount[]; lsn: Lsn; untilMs: number | undefined }[] = [];
+  const passed = { untilMs: NOW };
   const errors: BanyanError[] = [];
   const ended = new AbortController();
   const ledger = new Ledger();
@@ -27,7 +28,7 @@ function play(add: Add = async () => true, counted: Partial<StoredPosition> = {}
     store: {
       add: async (counts, writers, position) => {
         const isOurs = await add(counts, writers, position);
-        written.push({ counts, lsn: position.countedLsn });
+        written.push({ counts, lsn: position.countedLsn, untilMs: position.untilMs });
         return isOurs;
       },
     },
@@ -37,14 +38,14 @@ function play(add: Add = async () => true, counted: Partial<StoredPosition> = {}
       countedLsn: 0n as Lsn,
       version: 0,
       countingSince: '',
-      countedAt: '',
+      countedUntil: undefined,
       ...counted,
     },
     ledger,
     counters: () => routes.counters(),
     changes: () => changes,
     writers: { begin() {}, take() {}, drain: () => [], size: 0 },
-    passedUntilMs: () => NOW,
+    passedUntilMs: () => passed.untilMs,
     onWritten() {},
     onHalt: (error) => void errors.push(error),
     signal: ended.signal,
@@ -70,7 +71,7 @@ function play(add: Add = async () => true, counted: Partial<StoredPosition> = {}
   };
   const counts = () =>
     written.flatMap((each) => each.counts.map(({ startsAt, legacy }) => [(startsAt.getTime() - NOW) / 1_000, legacy]));
-  return { traffic, ledger, written, errors, ended, begin, rows, commit, run, counts };
+  return { traffic, ledger, written, errors, ended, begin, rows, commit, run, counts, passed };
 }
 
 test('what is not written is not confirmed, and what changed nothing holds nothing', async () => {
@@ -178,4 +179,25 @@ test('writes by itself within about a second, and nothing while nothing happens'
   run(200, 0);
   await vi.advanceTimersByTimeAsync(5_000);
   expect(written).toHaveLength(1);
+});
+
+test('at a clean end says once up to when all is counted, and nothing where that is stored or not known to be', async () => {
+  const { traffic, passed, run, written } = play();
+  run(100, 1);
+  await traffic.rest();
+  expect(written.map(({ lsn, untilMs }) => [lsn, untilMs])).toEqual([[100n, NOW]]);
+  passed.untilMs = NOW + 60_000;
+  expect(traffic.countedUntilMs).toBe(NOW + 60_000);
+  await traffic.rest();
+  await traffic.rest();
+  expect(written.slice(1).map(({ counts, lsn, untilMs }) => [counts, lsn, untilMs])).toEqual([
+    [[], 100n, NOW + 60_000],
+  ]);
+
+  const behind = play(async () => await new Promise<boolean>(() => undefined), {
+    countedUntil: new Date(NOW - 60_000).toISOString(),
+  });
+  behind.run(100, 1);
+  void behind.traffic.flush();
+  expect(behind.traffic.countedUntilMs).toBe(NOW - 60_000);
 });

@@ -49,10 +49,8 @@ export function gateList({ gates, results }) {
 export function numbersOfWrites({ writes }) {
   const sum = CLASSES.reduce((total, { key }) => total + writes[key], 0);
   const share = writes.legacyShare === undefined ? 'no writes of either side' : `${percent(writes.legacyShare)} legacy`;
-  const covered =
-    writes.coveredSince === undefined
-      ? ''
-      : ` Counted only since ${dateTime(writes.coveredSince)}: before that nothing is known.`;
+  const isCounted = writes.covered !== 'none';
+  const covered = writes.uncovered === undefined ? '' : ` Not all of that time is known: ${writes.uncovered}.`;
   return [
     el(
       'ul',
@@ -63,17 +61,17 @@ export function numbersOfWrites({ writes }) {
           { attrs: { title: about } },
           el('i', { class: `key ${key}` }),
           el('span', { text: label }),
-          el('b', { class: 'number', text: writes.countedUntil === undefined ? UNKNOWN : count(writes[key]) }),
+          el('b', { class: 'number', text: isCounted ? count(writes[key]) : UNKNOWN }),
         ),
       ),
     ),
-    writes.countedUntil === undefined
-      ? el('p', { class: 'source', text: 'Never counted yet.' })
+    !isCounted
+      ? el('p', { class: 'source', text: `Not counted: ${writes.uncovered}.` })
       : el(
           'p',
           { class: 'source' },
           `${count(sum)} in the last ${span(writes.windowSeconds)}, ${share}. WAL, counted `,
-          age(writes.countedUntil),
+          writes.countedUntil === undefined ? UNKNOWN : age(writes.countedUntil),
           `.${covered}`,
         ),
   ];

@@ -105,9 +105,9 @@ export function tableRow(table) {
       const owned = newShare(report);
       setText(share, percent(owned));
       setAttr(share, 'class', owned === undefined ? 'number unknown' : 'number');
-      const since = report.writes.coveredSince;
-      const window = span(report.writes.windowSeconds);
-      const covered = since === undefined ? '' : ` Counted only since ${since}.`;
+      const { uncovered, windowSeconds } = report.writes;
+      const window = span(windowSeconds);
+      const covered = uncovered === undefined ? '' : ` Not all of it is known: ${uncovered}.`;
       setAttr(shares, 'title', `Of the writes of ${window}, triggers apart. ${source}${covered}`);
       setOpen(problemsOf(report));
       setNext(report.next);

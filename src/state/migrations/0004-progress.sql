@@ -64,7 +64,8 @@ create table traffic_position (
   -- One more with every write: an attempt that was repeated, or another worker's, is known by it.
   version bigint not null default 0,
   counting_since timestamptz not null default now(),
-  counted_at timestamptz not null default now()
+  -- Everything that was committed before it is counted. Null: not known. Written with what is written anyway, and at a clean stop.
+  counted_until timestamptz
 );
 
 -- Who wrote, where a statement trigger of ours says so.
