@@ -1,5 +1,6 @@
 import type { LoadedConfig } from '../config/load.ts';
-import { type Config, isTableCapture } from '../config/schema.ts';
+import { type Config, isTableCapture, slotName } from '../config/schema.ts';
+import type { CoveredExtent } from '../core/progress.ts';
 import { resolveTables, type ResolvedTables } from '../postgres/catalog.ts';
 import { withClient } from '../postgres/connection.ts';
 import { displayName } from '../postgres/identifier.ts';
@@ -11,10 +12,16 @@ import {
   type WriterTrigger,
   writerTriggers,
 } from '../postgres/writer-trigger.ts';
+import { type Coverage, coverageOf, laterOf } from '../progress/coverage.ts';
+import { allGaps, publishedSince } from '../progress/state-facts.ts';
+import { moment, shellWord } from '../progress/words.ts';
+import type { State } from '../state/state.ts';
 import { connectionOf } from '../worker.ts';
 import { tableNamed } from './captured-table.ts';
 import { type CommandContext, ExitCode, invocation, loadFor } from './context.ts';
+import { liveStatus } from './live-status.ts';
 import { count, type Output, table as columns } from './output.ts';
+import { shown } from './terminal-text.ts';
 import { withState } from './with-state.ts';
 
 export interface WritersOptions {
@@ -34,7 +41,12 @@ interface Writers {
   readonly writers: readonly { readonly role: string; readonly application: string; readonly changes: number }[];
   /** Of the legacy side, whoever wrote them. */
   readonly changes: number;
+  /** Every write between the two is counted, ISO 8601; undefined: none is, or it is not known up to when. */
   readonly countingSince: string | undefined;
+  readonly countedUntil: string | undefined;
+  readonly covered: CoveredExtent;
+  /** Why not all of the time that is asked for is counted. */
+  readonly uncovered: string | undefined;
 }
 
 /** Which role and application writes to a table, as its statement trigger says. */
@@ -52,15 +64,21 @@ export async function writers(options: WritersOptions, context: CommandContext):
   }
   const name = `${found.schema}.${found.name}`;
   const seconds = options.sinceMs / 1_000;
-  const seen = await withState(config, async ({ traffic }): Promise<Writers> => ({
-    table: name,
-    sinceSeconds: seconds,
-    observed: isObserved(found, resolved),
-    trigger: triggerOf(found, triggers),
-    writers: await traffic.writers(name, seconds),
-    changes: legacyOf((await traffic.sums({ seconds })).get(name)),
-    countingSince: (await traffic.position())?.countingSince,
-  }));
+  const seen = await withState(config, async (state): Promise<Writers> => {
+    const { since, until, extent, why } = await coverage(name, { config, state, windowMs: options.sinceMs });
+    return {
+      table: name,
+      sinceSeconds: seconds,
+      observed: isObserved(found, resolved),
+      trigger: triggerOf(found, triggers),
+      writers: await state.traffic.writers(name, seconds),
+      changes: legacyOf((await state.traffic.sums({ seconds })).get(name)),
+      countingSince: since,
+      countedUntil: until,
+      covered: extent,
+      uncovered: why,
+    };
+  });
   if (output.json) output.value(seen);
   else print(seen, { found, me: invocation(context.env), output });
   return ExitCode.ok;
@@ -76,6 +94,29 @@ async function look(
     const found = tableNamed(name, resolved);
     return { found, resolved, triggers: await writerTriggers(client, { connector: config.name, schema: stateSchema }) };
   });
+}
+
+/** As `status` and the gates have it. */
+async function coverage(
+  table: string,
+  { config, state, windowMs }: { readonly config: Config; readonly state: State; readonly windowMs: number },
+): Promise<Coverage> {
+  const { live, noWorker = '' } = await liveStatus(config);
+  const [position, gaps, published] = await Promise.all([
+    state.traffic.position(),
+    allGaps(state.scope),
+    publishedSince(state.scope),
+  ]);
+  const facts = {
+    settings: config.progress,
+    slot: { name: slotName(config) },
+    countingSince: position?.countingSince,
+    countedUntil: laterOf(live?.traffic.countedUntil, position?.countedUntil),
+    gaps,
+    live,
+    noWorker,
+  };
+  return coverageOf(facts, { table: { table, publishedSince: published.get(table) }, windowMs, now: new Date() });
 }
 
 export function isObserved(table: { readonly oid: number }, { entries }: Pick<ResolvedTables, 'entries'>): boolean {
@@ -124,37 +165,48 @@ function printSql(
 
 function print(seen: Writers, { found, me, output }: { found: CatalogTable; me: string; output: Output }): void {
   const named = seen.writers.reduce((sum, { changes }) => sum + changes, 0);
+  const name = displayName(found);
+  const again = `${me} writers ${shellWord(name)}`;
   const rows = seen.writers.map(({ role, application, changes }) => [
     changes.toLocaleString('en-US'),
-    role,
-    application,
+    shown(role),
+    shown(application),
   ]);
   const unnamed = seen.changes - named;
   // Written before the trigger was there, by a session that does not fire it, or straight into a partition.
   if (unnamed > 0) rows.push([unnamed.toLocaleString('en-US'), '(not known)', '']);
-  if (rows.length === 0)
-    output.line(`nobody wrote to ${displayName(found)} in the last ${windowText(seen.sinceSeconds)}`);
+  if (rows.length === 0) output.line(noneText(seen, name));
   else for (const line of columns([['CHANGES', 'ROLE', 'APPLICATION'], ...rows])) output.line(line);
-  output.note(
-    `${count(seen.changes, 'change')} by the legacy side in the last ${windowText(seen.sinceSeconds)}${since(seen)}`,
-  );
+  if (rows.length > 0 || seen.covered !== 'none') {
+    output.note(`${count(seen.changes, 'change')} by the legacy side${countedText(seen)}`);
+    if (seen.uncovered !== undefined) output.note(`not all of that time is known: ${seen.uncovered}`);
+  }
   if (!seen.observed) {
-    output.note(
-      `${displayName(found)} is not observed: set \`observe: writers\` in its entry, and install the trigger`,
-    );
+    output.note(`${name} is not observed: set \`observe: writers\` in its entry, and install the trigger`);
   }
   if (seen.trigger !== 'enabled' && (seen.observed || seen.writers.length > 0)) {
-    output.note(`its trigger is ${seen.trigger}: ${me} writers ${displayName(found)} --sql`);
+    output.note(`its trigger is ${seen.trigger}: ${again} --sql`);
   }
   if (seen.trigger !== 'missing' && !seen.observed) {
-    output.note(`its trigger is still there, for nobody: ${me} writers ${displayName(found)} --drop-sql`);
+    output.note(`its trigger is still there, for nobody: ${again} --drop-sql`);
   }
 }
 
-function since({ countingSince, sinceSeconds }: Writers): string {
-  if (countingSince === undefined) return '; nothing was counted yet';
-  const isShort = Date.parse(countingSince) > Date.now() - sinceSeconds * 1_000;
-  return isShort ? `, counted since ${countingSince.slice(0, 16).replace('T', ' ')} UTC` : '';
+/** That nobody wrote is known only of a time that was counted. */
+function noneText({ covered, uncovered, sinceSeconds }: Writers, name: string): string {
+  const time = `in the last ${windowText(sinceSeconds)}`;
+  if (covered === 'none') return `who wrote to ${name} ${time} is not known: ${uncovered}`;
+  return covered === 'whole'
+    ? `the legacy side did not write to ${name} ${time}`
+    : `no write of the legacy side to ${name} was counted ${time}`;
+}
+
+function countedText({ countingSince, countedUntil, sinceSeconds }: Writers): string {
+  const from = new Date(Date.now() - sinceSeconds * 1_000).toISOString();
+  if (countingSince === undefined || countedUntil === undefined || countedUntil < from) {
+    return ` in the last ${windowText(sinceSeconds)}`;
+  }
+  return `, counted from ${moment(laterOf(from, countingSince))} to ${moment(countedUntil)}`;
 }
 
 function windowText(seconds: number): string {

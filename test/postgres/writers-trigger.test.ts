@@ -18,7 +18,14 @@ const capture = [
 ];
 
 function commands(bed: WorkerBed, name: string, entries: readonly object[] = capture) {
-  const config = { name, legacy: { url: bed.url }, bus: { type: 'local', endpoint: bed.bus.url }, capture: entries };
+  const config = {
+    name,
+    legacy: { url: bed.url },
+    bus: { type: 'local', endpoint: bed.bus.url },
+    capture: entries,
+    // Nobody listens there.
+    http: { port: 1 },
+  };
   const env = { BANYAN_CONFIG_YAML: JSON.stringify(config) };
   return (...args: readonly string[]): Promise<Finished> => banyan(args, { env });
 }
@@ -153,6 +160,40 @@ test('fifty writers of a minute have a name, what a forger says counts for nothi
   const others = writers.filter(({ application }) => application === '(others)');
   expect([writers.length, others[0]?.changes]).toEqual([51, 10]);
 }, 60_000);
+
+test('of a time that was not counted nobody says that nobody wrote in it', async () => {
+  await using server = await EmbeddedPostgres.start();
+  await using bed = await makeBed(server, { name: 'uncounted', setup: SETUP });
+  const running = await bed.start({ capture });
+  await bed.confirmed();
+  await running.stop();
+  const say = async (set: string, ...more: readonly string[]) => {
+    await bed.sql(`update banyan.table_record set recorded_at = now() - interval '9d';
+      update banyan.traffic_position set ${set}`);
+    const { stdout, stderr } = await commands(bed, 'uncounted')('writers', 'orders', ...more);
+    return `${stdout}${stderr}`;
+  };
+  const never = await say('counted_until = null');
+  expect(never).toMatch(
+    /^who wrote to public\.orders in the last 24 h is not known: up to when is not known: no worker/,
+  );
+  const before = await say(`counting_since = now() - interval '3d', counted_until = now() - interval '25h'`);
+  expect(before).toMatch(/^who wrote to .* is not known: counted up to 20\d\d-\S+ \S+ UTC only: no worker answered/);
+  expect(before).not.toContain('0 changes');
+  const part = await say(`counted_until = now() - interval '1h'`);
+  expect(part).toMatch(/^no write of the legacy side to public\.orders was counted in the last 24 h$/m);
+  expect(part).toMatch(/^not all of that time is known: counted up to 20/m);
+  expect(part).toMatch(/^0 changes by the legacy side, counted from 20\S+ \S+ UTC to 20\S+ \S+ UTC$/m);
+  const whole = await say('counted_until = now()');
+  expect(whole).toMatch(/^the legacy side did not write to public\.orders in the last 24 h$/m);
+  expect(whole).not.toContain('known');
+  expect(JSON.parse((await say(`counted_until = now() - interval '1h'`, '--json')).trim())).toMatchObject({
+    covered: 'part',
+    uncovered: expect.stringContaining('counted up to'),
+    countingSince: expect.any(String),
+    countedUntil: expect.any(String),
+  });
+}, 120_000);
 
 test('check wants the trigger where it is asked for, and teardown leaves none', async () => {
   await using server = await EmbeddedPostgres.start();
