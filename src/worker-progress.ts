@@ -48,7 +48,13 @@ export function openProgress(options: {
   });
   return {
     report: () => desk.read(),
-    history: async (query) => readHistory(await state(), query),
+    history: async (query) =>
+      readHistory(await state(), {
+        ...query,
+        keepMinutesMs: config.progress.keepMinutes,
+        countedUntil: status().traffic.countedUntil,
+        now: new Date(),
+      }),
     close: () => within(CLOSE_WAIT_MS, Promise.all([...new Set([pool, statePool])].map((each) => each.end()))),
   };
 }

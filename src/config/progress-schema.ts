@@ -51,7 +51,8 @@ const gates = z
 
 export const progress = z.strictObject({
   gates,
-  keepMinutes: duration('7d', 'How long history is kept per minute; then per hour', LONG),
+  // The last hour is always shown by minutes.
+  keepMinutes: duration('7d', 'How long history is kept per minute; then per hour', { ...LONG, min: '2h' }),
   keepHours: duration('400d', 'How long history is kept per hour', LONG),
 });
 export type ProgressSettings = z.infer<typeof progress>;

@@ -120,9 +120,14 @@ export interface HealthPoint {
 export interface History {
   /** undefined: of the connector. */
   readonly table: string | undefined;
+  /** As was asked for, or longer: of what is old only hours are kept. */
   readonly stepSeconds: number;
+  /** Every write between the two is counted, ISO 8601: there a period without a point is one without writes, and elsewhere it is not known. undefined: none is, or it is not known up to when. */
+  readonly countedSince: string | undefined;
+  readonly countedUntil: string | undefined;
   /** Only periods in which something happened. */
   readonly traffic: readonly TrafficPoint[];
+  /** Only periods in which something passed, waited or was late, and a worker ran to see it: of the others nothing is known. */
   readonly health: readonly HealthPoint[];
 }
 
@@ -146,8 +151,8 @@ export type CoveredExtent = 'whole' | 'part' | 'none';
 
 export interface WritesReport extends WriteCounts {
   readonly windowSeconds: number;
-  /** Since when every write is counted, where that is later than the window's beginning; undefined: the window is covered. */
-  readonly coveredSince: string | undefined;
+  /** Since when every write is counted, ISO 8601; undefined: none is yet. */
+  readonly countedSince: string | undefined;
   /** Up to when they are counted, ISO 8601; undefined: not known. */
   readonly countedUntil: string | undefined;
   /** How much of the window that is. */

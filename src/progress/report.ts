@@ -134,14 +134,13 @@ function writesOf(table: TableFacts, { facts, config, now }: Surroundings): Writ
   const { writes } = table;
   const windowMs = config.progress.gates.legacyWrites.window;
   const { since, until, extent, why } = coverageOf(facts, { table, windowMs, now });
-  const isSinceBegin = since !== undefined && Date.parse(since) <= now.getTime() - windowMs;
   return {
     legacy: writes.window.legacy,
     reverse: writes.window.reverse,
     trigger: writes.window.trigger,
     foreign: writes.window.foreign,
     windowSeconds: windowMs / 1_000,
-    coveredSince: isSinceBegin ? undefined : since,
+    countedSince: since,
     countedUntil: until,
     covered: extent,
     uncovered: why,

@@ -6,7 +6,7 @@ import { thinHealth, type Thinning } from './thinning.ts';
 export interface HealthStore {
   /** Adds to what the minute of `at` has: worst values and sums. */
   add(sample: HealthPoint): Promise<void>;
-  /** By steps; only those that have something, in order of time. A step below a minute is a minute. */
+  /** By whole steps; only those that have something, in order of time. A step below a minute is a minute. */
   points(filter: { readonly from: Date; readonly to: Date; readonly stepSeconds: number }): Promise<HealthPoint[]>;
   /** As `TrafficStore.thin`. */
   thin(keep: Thinning): Promise<boolean>;
@@ -57,7 +57,8 @@ export function healthStore(scope: StateScope): HealthStore {
         `select to_timestamp(floor(extract(epoch from starts_at) / $4) * $4) as at, max(lag_seconds) as lag_seconds,
                 max(lag_bytes) as lag_bytes, max(held_bytes) as held_bytes, sum(accepted) as accepted,
                 sum(throttled) as throttled, sum(parked) as parked, sum(applied) as applied
-         from {health} where connector = $1 and starts_at >= $2 and starts_at < $3 group by 1 order by 1`,
+         from {health} where connector = $1 and starts_at >= to_timestamp(floor(extract(epoch from $2::timestamptz) / $4) * $4)
+           and starts_at < $3 group by 1 order by 1`,
         [scope.connector, from, to, Math.max(60, stepSeconds)],
       );
       return rows.map((row) => ({

@@ -42,6 +42,20 @@ export const thinTraffic = (scope: StateScope, keep: Thinning): Promise<boolean>
 export const thinWriters = (scope: StateScope, keep: Thinning): Promise<boolean> => thin(scope, WRITERS, keep);
 export const thinHealth = (scope: StateScope, keep: Thinning): Promise<boolean> => thin(scope, HEALTH, keep);
 
+/** Whether of this time there is anything by hours. */
+export async function holdsHours(
+  scope: StateScope,
+  { from, to }: { readonly from: Date; readonly to: Date },
+): Promise<boolean> {
+  const inside = `connector = $1 and period_seconds = 3600 and starts_at > $2::timestamptz - interval '1h' and starts_at < $3`;
+  const [row] = await queryState<{ there: boolean }>(
+    scope,
+    `select exists (select from {traffic} where ${inside}) or exists (select from {health} where ${inside}) as there`,
+    [scope.connector, from, to],
+  );
+  return row?.there === true;
+}
+
 /** Minutes that are old become part of their hour in the statement that takes them away, so that a sum over both is the same before and after. */
 async function thin(scope: StateScope, kept: Kept, keep: Thinning): Promise<boolean> {
   const { table, keys, values } = kept;

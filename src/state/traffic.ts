@@ -60,7 +60,7 @@ export interface TrafficStore {
   sums(window: TrafficWindow): Promise<Map<string, WriteCounts & { readonly events: number }>>;
   /** Beginning of the last period with a write of the legacy side (foreign ones included), and of reverse sync, ISO 8601. */
   lastWrites(): Promise<Map<string, { readonly legacyAt?: string; readonly reverseAt?: string }>>;
-  /** By steps; only those in which something happened, in order of time. A step below a minute is a minute. */
+  /** By whole steps; only those in which something happened, in order of time. A step below a minute is a minute. */
   points(filter: {
     readonly table?: string;
     readonly from: Date;
@@ -229,7 +229,8 @@ export function trafficStore(scope: StateScope): TrafficStore {
       const rows = await queryState<SumRow & { at: Date }>(
         scope,
         `select table_name, to_timestamp(floor(extract(epoch from starts_at) / $5) * $5) as at, ${SUMS}
-         from {traffic} where connector = $1 and ($2::text is null or table_name = $2) and starts_at >= $3 and starts_at < $4
+         from {traffic} where connector = $1 and ($2::text is null or table_name = $2)
+           and starts_at >= to_timestamp(floor(extract(epoch from $3::timestamptz) / $5) * $5) and starts_at < $4
          group by 1, 2 order by 2, 1`,
         [connector, table ?? null, from, to, Math.max(60, stepSeconds)],
       );
@@ -240,7 +241,8 @@ export function trafficStore(scope: StateScope): TrafficStore {
       const rows = await queryState<SumRow & { at: Date }>(
         scope,
         `select to_timestamp(floor(extract(epoch from starts_at) / $4) * $4) as at, ${SUMS}
-         from {traffic} where connector = $1 and starts_at >= $2 and starts_at < $3 group by 1 order by 1`,
+         from {traffic} where connector = $1 and starts_at >= to_timestamp(floor(extract(epoch from $2::timestamptz) / $4) * $4)
+           and starts_at < $3 group by 1 order by 1`,
         [connector, from, to, Math.max(60, stepSeconds)],
       );
       return rows.map((row) => ({ at: row.at.toISOString(), ...countsOf(row) }));

@@ -2,6 +2,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type Lsn, parseLsn } from '../../src/core/lsn.ts';
 import { binariesOf, EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
+import { readHistory } from '../../src/progress/history.ts';
 import { openState, type State } from '../../src/state/state.ts';
 import type { TrafficCount } from '../../src/state/traffic.ts';
 
@@ -186,4 +187,76 @@ test('thinning makes hours of old minutes in small batches, and no sum changes b
   while (!(await traffic.thin({ ...keep, hoursMs: 7 * HOUR_MS }))) rounds += 1;
   const left = await pool.query(`select 1 from banyan.traffic where starts_at < now() - interval '7h'`);
   expect(left.rows).toEqual([]);
+});
+
+test('history of a time whose minutes have become hours is told by hours, whole ones, and says so', async () => {
+  const { traffic, health } = state;
+  const { version } = await traffic.begin(start);
+  const counts: TrafficCount[] = [];
+  for (const back of [0, 30, 90, 150, 310, 330, 370]) {
+    const startsAt = ago(back * 60_000);
+    counts.push(count('public.orders', startsAt, { legacy: 1 }), count('public.lines', startsAt, { reverse: 10 }));
+    const none = { lagSeconds: undefined, lagBytes: undefined, heldBytes: undefined };
+    await health.add({ at: startsAt.toISOString(), ...none, accepted: 100, throttled: 0, parked: 0, applied: 0 });
+  }
+  await traffic.add(counts, [], { ...start, after: version });
+  const now = new Date();
+  const ask = (fromMs: number, toMs: number, table?: string, stepSeconds = 60) =>
+    readHistory(state, {
+      table,
+      from: new Date(now.getTime() - fromMs),
+      to: new Date(now.getTime() - toMs),
+      stepSeconds,
+      keepMinutesMs: 5 * HOUR_MS,
+      countedUntil: undefined,
+      now,
+    });
+  // What is older than minutes are kept is told by hours also while it still has its minutes: one answer, whenever it is asked.
+  const before = await ask(7 * HOUR_MS, 0);
+  const keep = { minutesMs: 5 * HOUR_MS, hoursMs: DAY_MS, limit: 1_000 };
+  expect([await traffic.thin(keep), await health.thin(keep)]).toEqual([true, true]);
+  expect(await ask(7 * HOUR_MS, 0)).toEqual(before);
+  const isHour = ({ at }: { readonly at: string }) => Date.parse(at) % HOUR_MS === 0;
+  for (const [table, sum] of [
+    [undefined, 77],
+    ['public.orders', 7],
+  ] as const) {
+    const history = await ask(7 * HOUR_MS, 0, table, 300);
+    expect([history.stepSeconds, history.traffic.every(isHour), history.health.every(isHour)]).toEqual([
+      3_600,
+      true,
+      true,
+    ]);
+    expect(history.traffic.reduce((all, { legacy, reverse }) => all + legacy + reverse, 0)).toBe(sum);
+    expect(history.health.reduce((all, { accepted }) => all + accepted, 0)).toBe(table === undefined ? 700 : 0);
+  }
+  expect((await ask(7 * HOUR_MS, 0, undefined, 5_400)).stepSeconds).toBe(7_200);
+  // From the middle of an hour: that hour is there, whole.
+  const old = await ask(330 * 60_000 - 1, 5 * HOUR_MS + 1, 'public.orders');
+  expect([old.stepSeconds, old.traffic.length > 0]).toEqual([3_600, true]);
+  const young = await ask(2 * HOUR_MS, 0, 'public.orders');
+  expect([young.stepSeconds, young.traffic.length]).toEqual([60, 3]);
+  // Minutes were once kept for a shorter time than they are now.
+  const longer = { from: ago(7 * HOUR_MS), to: now, stepSeconds: 60, keepMinutesMs: 10 * DAY_MS, now };
+  expect((await readHistory(state, { table: undefined, ...longer, countedUntil: undefined })).stepSeconds).toBe(3_600);
+});
+
+test('history says since when and up to when all of it was counted', async () => {
+  const { traffic } = state;
+  const span = { from: ago(HOUR_MS), to: new Date(), stepSeconds: 60, keepMinutesMs: DAY_MS, now: new Date() };
+  const ask = async (table?: string, countedUntil?: string) => {
+    const history = await readHistory(state, { table, ...span, countedUntil });
+    return [history.countedSince, history.countedUntil];
+  };
+  expect(await ask()).toEqual([undefined, undefined]);
+  const { version, countingSince } = await traffic.begin(start);
+  const stored = new Date(Date.now() + 1_000).toISOString();
+  await traffic.add([], [], { ...start, after: version, untilMs: Date.parse(stored) });
+  expect(await ask()).toEqual([countingSince, stored]);
+  const later = new Date(Date.now() + 2_000).toISOString();
+  expect(await ask(undefined, later)).toEqual([countingSince, later]);
+  expect(await ask('public.orders')).toEqual([undefined, stored]);
+  await state.tables.save([{ table: 'public.orders', oid: 1, publishedSinceLsn: lsn('0/100') }]);
+  const [since] = await ask('public.orders');
+  expect(since !== undefined && since > countingSince).toBe(true);
 });

@@ -49,7 +49,7 @@ export function tableReport(table: string, more: Partial<TableReport> = {}): Tab
       trigger: 3,
       foreign: 0,
       windowSeconds: 86_400,
-      coveredSince: undefined,
+      countedSince: '2026-01-01T00:00:00.000Z',
       countedUntil: '2026-03-01T12:00:00.000Z',
       covered: 'whole',
       uncovered: undefined,
@@ -96,6 +96,13 @@ export function progressReport(more: Partial<ProgressReport> = {}): ProgressRepo
 export function progressSource(report: () => ProgressReport = progressReport): ProgressSource {
   return {
     report: async () => report(),
-    history: async ({ table, stepSeconds }) => ({ table, stepSeconds, traffic: [], health: [] }),
+    history: async ({ table, stepSeconds }) => ({
+      table,
+      stepSeconds,
+      countedSince: undefined,
+      countedUntil: undefined,
+      traffic: [],
+      health: [],
+    }),
   };
 }

@@ -107,7 +107,7 @@ describe('/v1/history', () => {
       ...progressSource(),
       history: async (query) => {
         asked.push(query);
-        return { table: query.table, stepSeconds: query.stepSeconds, traffic: [], health: [] };
+        return progressSource().history(query);
       },
     });
     const [from, to] = ['2026-03-01T00:00:00Z', '2026-03-01T12:00:00%2B01:00'];

@@ -1,22 +1,24 @@
 // @ts-check
-import { askHistory, stepOf } from './api.js';
+import { askHistory } from './api.js';
 import { el, setText } from './dom.js';
 import { figure } from './figure.js';
 import { brief, count, percent, size, span, timeOfDay, UNKNOWN } from './format.js';
 import { seriesOf, shareOver, stack, totals } from './series.js';
 import { CLASSES } from './words.js';
 
-/** @import { HealthPoint, ProgressReport, TableReport } from '../../core/progress.ts' */
+/** @import { HealthPoint, History, ProgressReport, TableReport } from '../../core/progress.ts' */
+/** @import { Series } from './series.js' */
 
 const RANGES = [1, 24, 168];
 const AGAIN_MS = 30_000;
+const MINUTE_MS = 60_000;
 
 /**
  * Buttons for how far back, and asking for it while anybody looks.
  *
  * @param {string | undefined} table
  * @param {() => number} now
- * @param {(history: import('../../core/progress.ts').History, hours: number) => void} onHistory
+ * @param {(history: History, hours: number) => void} onHistory
  */
 function ranges(table, now, onHistory) {
   const note = el('p', { class: 'quiet', attrs: { role: 'status' } });
@@ -75,15 +77,9 @@ export function tableHistory(table) {
     () => shown?.now ?? Date.now(),
     (history, hours) => {
       if (shown === undefined) return;
-      const { report, now } = shown;
+      const { now } = shown;
       const stepMs = history.stepSeconds * 1000;
-      // `coveredSince` of the report is of its own window; longer ago only what was stored is known.
-      const series = seriesOf(history.traffic, {
-        from: now - hours * 3_600_000,
-        to: now,
-        stepMs,
-        writes: report.writes,
-      });
+      const series = seriesOf(history.traffic, { from: now - hours * 3_600_000, to: now, stepMs, counted: history });
       const sums = totals(series);
       const step = span(history.stepSeconds);
       const columns = CLASSES.map(({ key, label }) => ({
@@ -94,9 +90,9 @@ export function tableHistory(table) {
         data: [series.times, ...stack(series)],
         lines: 'stack',
         columns,
-        summary: `Last ${span(hours * 3_600)}, each ${step}: ${sums.map(({ label, sum }) => `${label} ${count(sum)}`).join(' · ')}.`,
+        summary: `Last ${span(hours * 3_600)}, each ${step}: ${sums.map(({ label, sum }) => `${label} ${count(sum)}`).join(' · ')}.${unknownIn(series)}`,
       });
-      const line = shareOver(series, hours <= 3 ? 10 : 3);
+      const line = shareOver(series, stepMs === MINUTE_MS ? 10 : 3);
       const last = line.findLast((value) => value !== null);
       share.set({
         data: [series.times, line],
@@ -104,7 +100,7 @@ export function tableHistory(table) {
         columns: [{ label: 'new system', at: (index) => line[index] }],
         summary:
           last === undefined || last === null
-            ? 'No writes of either side.'
+            ? `No writes of either side.${unknownIn(series)}`
             : `${percent(last / 100)} at last. Of legacy, replicated and new system’s writes; triggers apart.`,
         max: 100,
       });
@@ -153,7 +149,7 @@ export function connectorHistory() {
       chosen = ranges(
         undefined,
         () => shown?.now ?? Date.now(),
-        (history, hours) => draw(history.health, hours),
+        (history, hours) => draw(history, hours),
       );
       host.replaceChildren(chosen.root, el('div', { class: 'figures' }, ...figures.map(({ root }) => root)));
       void chosen.load();
@@ -165,12 +161,12 @@ export function connectorHistory() {
   };
 
   /**
-   * @param {readonly HealthPoint[]} points
+   * @param {History} history
    * @param {number} hours
    */
-  function draw(points, hours) {
+  function draw({ health: points, stepSeconds }, hours) {
     const now = shown?.now ?? Date.now();
-    const stepMs = stepOf(hours) * 1000;
+    const stepMs = stepSeconds * 1000;
     const byTime = new Map(points.map((point) => [Math.floor(Date.parse(point.at) / stepMs) * stepMs, point]));
     /** @type {number[]} */
     const times = [];
@@ -206,6 +202,11 @@ export function connectorHistory() {
       summary: `Each ${span(stepMs / 1000)}: accepted by the bus (solid) ${count(sum(accepted))}, applied on the way back (dashed) ${count(sum(applied))}.`,
     });
   }
+}
+
+/** @param {Series} series */
+function unknownIn({ counts }) {
+  return counts.legacy.includes(null) ? ' Gaps are times that were not counted.' : '';
 }
 
 /**

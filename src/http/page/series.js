@@ -1,9 +1,17 @@
 // @ts-check
 import { CLASSES } from './words.js';
 
-/** @import { TrafficPoint, WritesReport } from '../../core/progress.ts' */
+/** @import { TrafficPoint } from '../../core/progress.ts' */
+
+/**
+ * Every write between the two is counted.
+ *
+ * @typedef {{ countedSince?: string | undefined, countedUntil?: string | undefined }} Counted
+ */
 
 const MINUTE = 60_000;
+/** The worker looks now and then, and reports are some seconds old. */
+const LATE = MINUTE;
 
 /**
  * @typedef {object} Series
@@ -16,19 +24,19 @@ const MINUTE = 60_000;
  * counting began, and after what was counted last.
  *
  * @param {readonly TrafficPoint[]} points
- * @param {{ from: number, to: number, stepMs: number, writes: WritesReport }} range
+ * @param {{ from: number, to: number, stepMs: number, counted: Counted }} range
  * @returns {Series}
  */
-export function seriesOf(points, { from, to, stepMs, writes }) {
+export function seriesOf(points, { from, to, stepMs, counted }) {
   const first = Math.floor(from / stepMs) * stepMs;
   const byTime = new Map(points.map((point) => [Math.floor(Date.parse(point.at) / stepMs) * stepMs, point]));
-  const since = writes.coveredSince === undefined ? 0 : Date.parse(writes.coveredSince);
-  const until = writes.countedUntil === undefined ? 0 : Date.parse(writes.countedUntil);
+  const since = counted.countedSince === undefined ? Infinity : Date.parse(counted.countedSince);
+  const until = counted.countedUntil === undefined ? 0 : Date.parse(counted.countedUntil);
   /** @type {Series} */
   const series = { times: [], counts: { legacy: [], reverse: [], trigger: [], foreign: [] } };
   for (let at = first; at <= to; at += stepMs) {
     const point = byTime.get(at);
-    const isCounted = at + stepMs > since && at <= until;
+    const isCounted = at >= since && Math.min(at + stepMs, to) <= until + LATE;
     series.times.push(at / 1000);
     for (const { key } of CLASSES) series.counts[key].push(point?.[key] ?? (isCounted ? 0 : null));
   }
@@ -37,11 +45,11 @@ export function seriesOf(points, { from, to, stepMs, writes }) {
 
 /**
  * @param {readonly TrafficPoint[]} points
- * @param {WritesReport} writes
+ * @param {Counted} counted
  * @param {number} now
  */
-export function lastHour(points, writes, now) {
-  return seriesOf(points, { from: now - 59 * MINUTE, to: now, stepMs: MINUTE, writes });
+export function lastHour(points, counted, now) {
+  return seriesOf(points, { from: now - 59 * MINUTE, to: now, stepMs: MINUTE, counted });
 }
 
 /**
