@@ -1,5 +1,4 @@
 import type { ProgressReport, TableReport } from '../core/progress.ts';
-import { displayName } from '../postgres/identifier.ts';
 import { moment, shellWord, span } from '../progress/words.ts';
 import { roughly } from './backfill-pace.ts';
 import { type Cut, cutEnd, cutMiddle, fitRows, visible, widthOf } from './fit-columns.ts';
@@ -15,12 +14,14 @@ const [TABLE, BACKFILL, PARITY, WRITES, OPEN, NEXT] = [0, 3, 4, 5, 6, 7];
 const GIVE = [
   { column: TABLE, least: 30 },
   { column: BACKFILL, least: 11 },
+  // `verdict … --to new-primary`
   { column: NEXT, least: 26 },
   { column: TABLE, least: 16 },
+  { column: PARITY, least: 4 },
+  { column: BACKFILL, least: 8 },
   { column: NEXT, least: 13 },
   { column: BACKFILL, least: 5 },
   { column: WRITES, least: 11 },
-  { column: PARITY, least: 4 },
   { column: OPEN, least: 4 },
 ];
 
@@ -112,8 +113,10 @@ function tableLines({ report, output }: StatusView): string[] {
     visible(table.next ?? '-'),
   ]);
   const layout = { columns: CUTS, width: WIDTH, give: GIVE };
-  // The name stands in the row: where commands are long, it need not stand in them again.
-  const isTight = fitRows(rows, { ...layout, width: Number.MAX_SAFE_INTEGER }).some((line) => widthOf(line) > WIDTH);
+  // The name stands in the row: where not all fits, it need not stand in commands again, and nothing else of them is cut for it.
+  const isTight = fitRows([heads, ...rows], { ...layout, width: Number.MAX_SAFE_INTEGER }).some(
+    (line) => widthOf(line) > WIDTH,
+  );
   if (isTight) tables.forEach((table, index) => (rows[index] as string[]).splice(NEXT, 1, withoutName(table)));
   const [head = '', ...lines] = fitRows([heads, ...rows], layout);
   return [output.paint('dim', head), ...lines.map((line, index) => painted(line, { table: tables[index], output }))];
@@ -136,13 +139,9 @@ function shortNames(names: readonly string[]): readonly string[] {
   return names.every((name) => name.startsWith(prefix)) ? names.map((name) => name.slice(prefix.length)) : names;
 }
 
-/** `verdict … --to dual`; a name stands there as SQL has it, in quotes of the shell where it needs them. */
-function withoutName({ next, table }: TableReport): string {
-  if (next === undefined) return '-';
-  const dot = table.indexOf('.');
-  const [schema, name] = [table.slice(0, dot), table.slice(dot + 1)];
-  const written = shellWord(displayName({ schema, name }));
-  return visible(next.includes(written) ? next.replace(written, '…') : next);
+/** `verdict … --to dual`; a name stands there in quotes of the shell where it needs them. */
+function withoutName({ next, display }: TableReport): string {
+  return next === undefined ? '-' : visible(next.replace(shellWord(display), () => '…'));
 }
 
 function footLines({ tables }: ProgressReport): string[] {

@@ -167,6 +167,8 @@ export interface WritesReport extends WriteCounts {
 export interface TableReport {
   /** `schema.name` */
   readonly table: string;
+  /** As commands take it: with SQL's quotes where the name needs them. */
+  readonly display: string;
   readonly stage: Stage;
   /** ISO 8601; undefined: it never moved. */
   readonly stageSince: string | undefined;

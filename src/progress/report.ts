@@ -112,6 +112,7 @@ function tableReport(facts: TableFacts, known: Surroundings): TableReport {
   const step = { display, stage, target, verdict: verdict?.result, gates, backfill, open };
   return {
     table,
+    display,
     stage,
     stageSince: facts.stageSince,
     stageBy: facts.stageBy,

@@ -1,5 +1,12 @@
 import type { ProgressReport, TableReport } from '../../src/core/progress.ts';
+import { displayName } from '../../src/postgres/identifier.ts';
 import type { ProgressSource } from '../../src/http/progress-routes.ts';
+
+/** Of a name without dots in it. */
+function displayOf(table: string): string {
+  const [schema = '', name = ''] = table.split('.');
+  return displayName({ schema, name });
+}
 
 /** A table that moves, with one gate of each result. */
 export function tableReport(table: string, more: Partial<TableReport> = {}): TableReport {
@@ -12,6 +19,7 @@ export function tableReport(table: string, more: Partial<TableReport> = {}): Tab
   };
   return {
     table,
+    display: displayOf(table),
     stage: 'dual',
     stageSince: '2026-02-01T12:00:00.000Z',
     stageBy: 'ada',

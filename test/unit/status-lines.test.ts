@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { cutEnd, cutMiddle, widthOf } from '../../src/cli/fit-columns.ts';
 import { statusLines } from '../../src/cli/status-lines.ts';
 import { bytes, short } from '../../src/cli/status-words.ts';
-import type { ProgressReport } from '../../src/core/progress.ts';
+import type { ProgressReport, TableReport } from '../../src/core/progress.ts';
 import { displayName } from '../../src/postgres/identifier.ts';
 import { databaseOf } from '../../src/progress/report.ts';
 import { shellWord } from '../../src/progress/words.ts';
@@ -126,6 +126,20 @@ describe('the lines of a status', () => {
     expect(rows(['none', 0.124])[2]).toMatch(/ not counted {2}/);
     expect(rows(['part', undefined])[2]).toMatch(/ ~none {2}/);
     expect(rows(['part', undefined]).at(-1)).toMatch(/^~ writes: not all/);
+  });
+
+  test('shorten the name of the table in a command before anything else of it', () => {
+    const writes = { ...tableReport('public.orders').writes, legacyShare: undefined };
+    const more = { stage: 'backfilling', writes, open: { deadLetters: 0, waiting: 0, conflicts: 0, held: undefined } };
+    const next = 'verdict shop.customers --to new-primary';
+    for (let width = 20; width < 40; width += 1) {
+      const other = tableReport(`shop.${'o'.repeat(width)}`, { ...more, next: 'run' } as Partial<TableReport>);
+      const shown = lines(
+        progressReport({ tables: [tableReport('shop.customers', { ...more, next } as Partial<TableReport>), other] }),
+      );
+      expect(shown.filter((line) => widthOf(line) > 100)).toEqual([]);
+      expect(shown[2]).toMatch(/ verdict (shop\.customers|…) --to new-primary$/);
+    }
   });
 
   test.each([
