@@ -51,9 +51,8 @@ function headLines({ name, database, slot, worker }: ProgressReport): string[] {
     wal.heldBytes === undefined
       ? `WAL held not known, budget ${bytes(wal.budgetBytes)}`
       : `WAL held ${bytes(wal.heldBytes)} of ${bytes(wal.budgetBytes)}`;
-  const state = slot.active === true ? 'active' : slot.walStatus === undefined ? 'missing' : 'not read by anybody';
   const facts = [
-    `slot ${slot.name} ${state}`,
+    `slot ${slot.name} ${slotText(slot)}`,
     `lag ${lag.length === 0 ? 'not known' : lag.join(' / ')}`,
     holds,
     ...(worker === undefined || worker.state === 'streaming' ? [] : [`worker ${worker.state}`]),
@@ -61,6 +60,12 @@ function headLines({ name, database, slot, worker }: ProgressReport): string[] {
   const place = [visible(name), visible(database)].join(HEAD_SEPARATOR);
   const whole = `${place}${HEAD_SEPARATOR}${facts}`;
   return widthOf(whole) <= WIDTH ? [whole] : [cutMiddle(place, WIDTH), facts];
+}
+
+function slotText({ active, walStatus }: ProgressReport['slot']): string {
+  if (active === undefined) return 'missing';
+  if (walStatus === 'lost') return 'lost';
+  return active ? 'active' : 'not read by anybody';
 }
 
 function troubleLines({ report, noWorker, output }: StatusView): string[] {

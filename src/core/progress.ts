@@ -234,6 +234,7 @@ export interface ProgressReport {
     | undefined;
   readonly slot: {
     readonly name: string;
+    /** Whether a session reads it, as the server says; undefined: there is no such slot. */
     readonly active: boolean | undefined;
     readonly walStatus: string | undefined;
     readonly lagSeconds: number | undefined;

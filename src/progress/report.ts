@@ -11,7 +11,7 @@ import { collectFacts } from './facts.ts';
 import { legacyShare } from './legacy-gates.ts';
 import { nextStep } from './next-step.ts';
 import { nextTarget } from './stages.ts';
-import type { Facts, TableFacts } from './table-facts.ts';
+import type { Facts, SlotFacts, TableFacts } from './table-facts.ts';
 import { migrationTables } from './tables.ts';
 import type { LookAtUses } from './uses.ts';
 import { judge } from './verdict.ts';
@@ -42,7 +42,7 @@ export async function progressReport(options: ReportOptions): Promise<ProgressRe
   const tables = await migrationTables(pool, config);
   const facts = await collectFacts({ ...options, tables });
   const known = { ...(await read(options)), facts, live, config, now };
-  const slot = live === undefined ? await observeSlot(pool, slotName(config)) : undefined;
+  const observed = live === undefined ? await observeSlot(pool, slotName(config)) : undefined;
   return {
     name: config.name,
     at: now.toISOString(),
@@ -54,7 +54,7 @@ export async function progressReport(options: ReportOptions): Promise<ProgressRe
       version: live.version,
       startedAt: live.startedAt,
     },
-    slot: slotOf(options, slot),
+    slot: slotOf(options, { seen: facts.slot, observed }),
     bus: live && {
       name: live.bus.name,
       state: live.bus.state,
@@ -153,13 +153,16 @@ function pointOf({ at, legacy, reverse, trigger, foreign, events }: TrafficPoint
   return { at, legacy, reverse, trigger, foreign, events };
 }
 
-/** Without a worker the server is asked, which knows what the slot holds, but not how that grew. */
-function slotOf({ config, live, now }: ReportOptions, observed: ObservedSlot | undefined): ProgressReport['slot'] {
+/** Who reads it is the server's to say: a worker may hold it that waits for its bus, or another one. Without a worker the server also knows what it holds, but not how that grew. */
+function slotOf(
+  { config, live, now }: ReportOptions,
+  { seen, observed }: { readonly seen: SlotFacts; readonly observed: ObservedSlot | undefined },
+): ProgressReport['slot'] {
   const heldBytes = live === undefined ? observed?.heldBytes : live.slot.heldBytes;
   return {
     name: slotName(config),
-    active: live === undefined ? observed && observed.holder !== undefined : isActive(live),
-    walStatus: live === undefined ? observed?.walStatus : live.slot.walStatus,
+    active: seen.state === 'missing' ? undefined : seen.active,
+    walStatus: seen.walStatus,
     lagSeconds: live?.stream.lagSeconds,
     lagBytes: live === undefined ? observed?.lagBytes : live.slot.lagBytes,
     observedAt: live === undefined ? now.toISOString() : live.slot.observedAt,
@@ -171,11 +174,6 @@ function slotOf({ config, live, now }: ReportOptions, observed: ObservedSlot | u
       action: config.legacy.onWalBudget,
     },
   };
-}
-
-/** Read by this worker, or by the one that it stands by for. */
-function isActive({ state }: WorkerStatus): boolean {
-  return state === 'streaming' || state === 'catching-up' || state === 'standby';
 }
 
 /** Without password and parameters; also of a URL whose password holds what it must not. */

@@ -5,11 +5,13 @@ import { widthOf } from '../../src/cli/fit-columns.ts';
 import { createOutput } from '../../src/cli/output.ts';
 import { status, type StatusOptions } from '../../src/cli/status.ts';
 import { parseConfig } from '../../src/config/load.ts';
+import { BanyanError } from '../../src/core/errors.ts';
 import type { History, ProgressReport, TableReport } from '../../src/core/progress.ts';
 import { EmbeddedPostgres } from '../../src/demo/embedded-postgres.ts';
 import { progressReport } from '../../src/progress/report.ts';
 import { openState } from '../../src/state/state.ts';
 import { eventually } from '../support/eventually.ts';
+import { ScriptedPublisher } from '../support/scripted-publisher.ts';
 import { makeBed } from '../support/worker-harness.ts';
 
 let server: EmbeddedPostgres;
@@ -231,6 +233,30 @@ describe('the report', () => {
     expect([part.writes?.covered, part.line]).toEqual(['part', expect.stringContaining('~100 / 0 %')]);
     const none = await look(`counted_until = now() - interval '25h'`);
     expect([none.writes?.covered, none.line]).toEqual(['none', expect.stringContaining(' not counted ')]);
+  });
+
+  test('says who reads the slot by the slot: a session whose bus takes nothing reads it, a worker without one does not', async () => {
+    await using bed = await makeBed(server, { name: 'holder', setup: 'create table orders (id int primary key)' });
+    const capture = [{ table: 'public.orders' }];
+    const publisher = new ScriptedPublisher(() => ({ do: 'reject', kind: 'bus-missing' }));
+    const running = await bed.start({ capture }, { publisher });
+    await bed.sql('insert into orders values (1)');
+    await running.reaches('waiting');
+    const slot = async () => (await json<ProgressReport>(`${running.worker.url}/v1/tables`)).slot;
+    expect(await slot()).toMatchObject({ active: true, walStatus: 'reserved' });
+    await bed.sql(`select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = '${bed.slot}'`);
+    publisher.probeError = new BanyanError('bus-missing', 'no such bus');
+    await running.until('no session streams', ({ stream }) => stream.settledLsn === undefined);
+    const left = await eventually(
+      async () => {
+        const now = await slot();
+        return now.active === false ? now : undefined;
+      },
+      () => 'it is still said to be read',
+      { timeoutMs: 20_000 },
+    );
+    expect(left.walStatus).toBe('reserved');
+    await running.stop();
   });
 
   test('of a worker whose database goes away is the last one, with why, and the worker’s HTTP goes on', async () => {
