@@ -3,7 +3,6 @@ import type { MappingFiles } from '../capture/mappers.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import { BanyanError } from '../core/errors.ts';
 import { eventRange } from '../core/event.ts';
-import { nearest } from '../core/nearest.ts';
 import type { CompileOptions } from '../mapping/compile-rule.ts';
 import { compileMapper } from '../mapping/compile.ts';
 import { loadContracts } from '../mapping/contract.ts';
@@ -11,10 +10,11 @@ import type { Mapper } from '../mapping/mapper.ts';
 import { loadTransforms } from '../mapping/transform.ts';
 import { catalogRelation } from '../postgres/catalog-relation.ts';
 import { type ResolvedTables, resolveTables } from '../postgres/catalog.ts';
-import { displayName, matchesPart, parseTableName } from '../postgres/identifier.ts';
+import { displayName } from '../postgres/identifier.ts';
 import { readServerFacts } from '../postgres/server.ts';
 import type { CatalogTable } from '../postgres/table.ts';
 import { TypeCatalog } from '../postgres/type-catalog.ts';
+import { tableNamed } from './named-table.ts';
 
 /** A command that looks at rows may not run for long. */
 export const STATEMENT_TIMEOUT_MS = 15_000;
@@ -43,7 +43,7 @@ export async function openTable(
   const { config } = loaded;
   const { versionNumber } = await readServerFacts(client);
   const resolved = await resolveTables(client, config.capture, { stateSchema: config.state.schema });
-  const table = tableNamed(name, resolved);
+  const table = capturedNamed(name, resolved);
   const types = await TypeCatalog.load(client);
   const mappers = mappersFor(table, { loaded, files, resolved, types, versionNumber });
   return { table, mappers, resolved, versionNumber };
@@ -64,27 +64,12 @@ export async function openTables(
   }));
 }
 
-export function tableNamed(name: string, { tables }: ResolvedTables): CatalogTable {
-  const wanted = parseTableName(name.includes('.') ? name : `*.${name}`);
-  const found = tables.filter(
-    (table) => matchesPart(wanted.schema, table.schema) && matchesPart(wanted.name, table.name),
-  );
-  const [table] = found;
-  if (table !== undefined && found.length === 1) return table;
-  if (table !== undefined) {
-    throw new BanyanError('usage', `${name} is more than one captured table`, {
-      remedy: `name one of ${found.map(displayName).slice(0, 10).join(', ')}`,
-    });
-  }
-  const near = nearest(
-    name,
-    tables.flatMap((candidate) => [displayName(candidate), candidate.name]),
-  );
-  throw new BanyanError('usage', `no entry of \`capture\` takes a table ${name}`, {
-    remedy:
-      near === undefined
-        ? `captured are ${tables.map(displayName).slice(0, 10).join(', ') || 'no tables: see `banyan check`'}`
-        : `did you mean ${near}?`,
+export function capturedNamed(name: string, { tables }: ResolvedTables): CatalogTable {
+  return tableNamed(name, {
+    tables,
+    what: 'captured table',
+    unknown: `no entry of \`capture\` takes a table ${name}`,
+    remedy: `captured are ${tables.map(displayName).slice(0, 10).join(', ') || 'no tables: see `banyan check`'}`,
   });
 }
 

@@ -1,15 +1,13 @@
 import type pg from 'pg';
 import type { Config } from '../config/schema.ts';
-import { BanyanError } from '../core/errors.ts';
-import { nearest } from '../core/nearest.ts';
 import { createPool } from '../postgres/connection.ts';
-import { matchesPart, parseTableName } from '../postgres/identifier.ts';
 import { collectFacts, type Facts } from '../progress/facts.ts';
 import { type MigrationTable, migrationTables } from '../progress/tables.ts';
 import type { State } from '../state/state.ts';
 import { connectionOf } from '../worker.ts';
 import { liveStatus } from './live-status.ts';
 import { createLogger } from './log.ts';
+import { tableNamed } from './named-table.ts';
 import { withState } from './with-state.ts';
 
 /** What a command about one table works with. */
@@ -29,7 +27,13 @@ export async function withTable<T>(config: Config, name: string, use: (place: Ta
     const pool = isSame ? state.scope.pool : createPool(connectionOf(config), { max: 2, log });
     try {
       const tables = await migrationTables(pool, config);
-      return await use({ state, pool, tables, table: tableNamed(name, tables) });
+      const table = tableNamed(name, {
+        tables,
+        what: 'table',
+        unknown: `neither \`capture\` nor \`reverse.apply\` names a table ${name}`,
+        remedy: '`banyan status` lists those that they name',
+      });
+      return await use({ state, pool, tables, table });
     } finally {
       if (!isSame) await pool.end();
     }
@@ -39,28 +43,4 @@ export async function withTable<T>(config: Config, name: string, use: (place: Ta
 /** Everything that gates ask for, with the worker's word where one answers. */
 export async function factsFor(config: Config, { state, pool, tables }: Omit<TablePlace, 'table'>): Promise<Facts> {
   return collectFacts({ state, pool, config, tables, ...(await liveStatus(config)) });
-}
-
-function tableNamed(name: string, tables: readonly MigrationTable[]): MigrationTable {
-  const wanted = parseTableName(name.includes('.') ? name : `*.${name}`);
-  const found = tables.filter(
-    ({ schema, name: plain }) => matchesPart(wanted.schema, schema) && matchesPart(wanted.name, plain),
-  );
-  const [table] = found;
-  if (table !== undefined && found.length === 1) return table;
-  if (table !== undefined) {
-    throw new BanyanError('usage', `${name} is more than one table`, {
-      remedy: `name one of ${found
-        .map(({ display }) => display)
-        .slice(0, 10)
-        .join(', ')}`,
-    });
-  }
-  const near = nearest(
-    name,
-    tables.flatMap((candidate) => [candidate.display, candidate.name]),
-  );
-  throw new BanyanError('usage', `neither \`capture\` nor \`reverse.apply\` names a table ${name}`, {
-    remedy: near === undefined ? '`banyan status` lists those that they name' : `did you mean ${near}?`,
-  });
 }

@@ -1,4 +1,5 @@
 import type { ProgressReport, TableReport } from '../core/progress.ts';
+import { displayIdentifier, parseTableName } from '../postgres/identifier.ts';
 import { moment, shellWord, span } from '../progress/words.ts';
 import { roughly } from './backfill-pace.ts';
 import { type Cut, cutEnd, cutMiddle, fitRows, visible, widthOf } from './fit-columns.ts';
@@ -106,7 +107,7 @@ function tableLines({ report, output }: StatusView): string[] {
   const { tables } = report;
   const windowMs = (tables[0]?.writes.windowSeconds ?? 0) * 1_000;
   const heads = ['TABLE', 'STAGE', 'GATES', 'BACKFILL', 'PARITY', `OLD/NEW ${span(windowMs)}`, 'OPEN', 'NEXT'];
-  const names = shortNames(tables.map(({ table }) => table));
+  const names = shortNames(tables.map(({ display }) => display));
   const rows = tables.map((table, index) => [
     visible(names[index] ?? ''),
     table.stage,
@@ -137,11 +138,11 @@ function painted(
   return table.verdict === 'ready' ? output.paint('green', line) : line;
 }
 
-/** Without the schema, where it is the same everywhere. */
+/** As commands take them: without the schema, where it is the same everywhere. */
 function shortNames(names: readonly string[]): readonly string[] {
-  const [first = ''] = names;
-  const prefix = first.slice(0, first.indexOf('.') + 1);
-  return names.every((name) => name.startsWith(prefix)) ? names.map((name) => name.slice(prefix.length)) : names;
+  const parsed = names.map(parseTableName);
+  const schemas = new Set(parsed.map(({ schema }) => schema.text));
+  return schemas.size > 1 ? names : parsed.map(({ name }) => displayIdentifier(name.text));
 }
 
 /** `verdict … --to dual`; a name stands there in quotes of the shell where it needs them. */

@@ -17,7 +17,7 @@ import { allGaps, publishedSince } from '../progress/state-facts.ts';
 import { moment, shellWord } from '../progress/words.ts';
 import type { State } from '../state/state.ts';
 import { connectionOf } from '../worker.ts';
-import { tableNamed } from './captured-table.ts';
+import { capturedNamed } from './captured-table.ts';
 import { type CommandContext, ExitCode, invocation, loadFor } from './context.ts';
 import { liveStatus } from './live-status.ts';
 import { count, type Output, table as columns } from './output.ts';
@@ -91,7 +91,7 @@ async function look(
   return withClient(connectionOf(config), async (client) => {
     const stateSchema = config.state.schema;
     const resolved = await resolveTables(client, config.capture, { stateSchema });
-    const found = tableNamed(name, resolved);
+    const found = capturedNamed(name, resolved);
     return { found, resolved, triggers: await writerTriggers(client, { connector: config.name, schema: stateSchema }) };
   });
 }

@@ -27,7 +27,8 @@ export function displayName(table: QualifiedName): string {
   return `${displayIdentifier(table.schema)}.${displayIdentifier(table.name)}`;
 }
 
-function displayIdentifier(identifier: string): string {
+/** One part of it, as `orders` and `"Order Items"`. */
+export function displayIdentifier(identifier: string): string {
   return /^[a-z_][a-z0-9_$]*$/.test(identifier) ? identifier : quoteIdentifier(identifier);
 }
 
@@ -37,22 +38,17 @@ export interface NamePart {
   readonly quoted: boolean;
 }
 
+export interface TablePattern {
+  readonly schema: NamePart;
+  readonly name: NamePart;
+}
+
 /**
  * Reads `schema.table` with SQL's quoting: `public.orders`, `"Legacy"."Order.Items"`. Unquoted parts fold to lower case, as in SQL;
  * `*` and `?` stay in them as wildcards. The schema must be there: search paths differ from session to session, and the WAL knows none.
  */
-export function parseTableName(text: string): { readonly schema: NamePart; readonly name: NamePart } {
-  const parts: NamePart[] = [];
-  let offset = 0;
-  for (;;) {
-    const part = text[offset] === '"' ? quotedPart(text, offset) : plainPart(text, offset);
-    parts.push(part.part);
-    offset = part.end;
-    if (offset === text.length) break;
-    if (text[offset] !== '.') throw notATable(text, `an unexpected character at position ${offset + 1}`);
-    offset++;
-  }
-  const [first, second, ...rest] = parts;
+export function parseTableName(text: string): TablePattern {
+  const [first, second, ...rest] = partsOf(text);
   if (first === undefined || second === undefined) throw notATable(text, 'it has no schema');
   if (rest.length > 0) {
     throw notATable(text, 'more than a schema and a table (a dot inside a name needs double quotes)');
@@ -60,8 +56,32 @@ export function parseTableName(text: string): { readonly schema: NamePart; reado
   return { schema: first, name: second };
 }
 
+/** The same as a command takes it, where the name alone stands for a table of any schema. */
+export function parseTableWord(text: string): TablePattern {
+  const [first, ...rest] = partsOf(text);
+  if (first === undefined || rest.length > 0) return parseTableName(text);
+  return { schema: { text: '*', quoted: false }, name: first };
+}
+
+export function matchesTable(pattern: TablePattern, table: QualifiedName): boolean {
+  return matchesPart(pattern.schema, table.schema) && matchesPart(pattern.name, table.name);
+}
+
+function partsOf(text: string): NamePart[] {
+  const parts: NamePart[] = [];
+  let offset = 0;
+  for (;;) {
+    const part = text[offset] === '"' ? quotedPart(text, offset) : plainPart(text, offset);
+    parts.push(part.part);
+    offset = part.end;
+    if (offset === text.length) return parts;
+    if (text[offset] !== '.') throw notATable(text, `an unexpected character at position ${offset + 1}`);
+    offset++;
+  }
+}
+
 /** Whether the name holds wildcards outside quotes, and so may stand for many tables. */
-export function isPattern(name: { readonly schema: NamePart; readonly name: NamePart }): boolean {
+export function isPattern(name: TablePattern): boolean {
   return [name.schema, name.name].some((part) => !part.quoted && /[*?]/.test(part.text));
 }
 

@@ -44,6 +44,16 @@ function running(more: object): string {
   );
 }
 
+/** How the lines of a status name these tables. */
+function namesOf(tables: readonly { readonly schema: string; readonly name: string }[]): string[] {
+  const reports = tables.map(({ schema, name }) =>
+    tableReport(`${schema}.${name}`, { display: displayName({ schema, name }), next: 'run' }),
+  );
+  return lines(progressReport({ tables: reports }))
+    .slice(2)
+    .map((line) => line.slice(0, line.indexOf(' dual')).trim());
+}
+
 describe('the lines of a status', () => {
   test('say it all of each table on one line', () => {
     const [head, ...table] = lines(
@@ -126,6 +136,22 @@ describe('the lines of a status', () => {
     expect(rows(['none', 0.124])[2]).toMatch(/ not counted {2}/);
     expect(rows(['part', undefined])[2]).toMatch(/ ~none {2}/);
     expect(rows(['part', undefined]).at(-1)).toMatch(/^~ writes: not all/);
+  });
+
+  test('name tables as commands take them, without the schema that is the same everywhere', () => {
+    const [schema, name] = ['My.Schema', 'Order.Items'];
+    expect(
+      namesOf([
+        { schema, name },
+        { schema, name: 'orders' },
+      ]),
+    ).toEqual(['"Order.Items"', 'orders']);
+    expect(
+      namesOf([
+        { schema, name: 'a' },
+        { schema: 'My', name: 'b' },
+      ]),
+    ).toEqual(['"My.Schema".a', '"My".b']);
   });
 
   test('shorten the name of the table in a command before anything else of it', () => {
