@@ -2,6 +2,7 @@ import { BanyanError } from '../core/errors.ts';
 import type { Conflict, ConflictKind, ConflictRow } from '../state/conflicts.ts';
 import { type CommandContext, ExitCode, loadFor } from './context.ts';
 import { count, type Output, table } from './output.ts';
+import { listedName, stored } from './stored-table.ts';
 import { shown } from './terminal-text.ts';
 import { withState } from './with-state.ts';
 
@@ -17,10 +18,11 @@ export interface ConflictList {
 export async function listConflicts(options: ConflictList, context: CommandContext): Promise<ExitCode> {
   const { output } = context;
   const { config } = await loadFor(context);
-  await withState(config, async ({ conflicts }) => {
-    const { table: name, kind, open, limit } = options;
+  await withState(config, async (state) => {
+    const { conflicts } = state;
+    const { kind, open, limit } = options;
     const found = await conflicts.list({
-      ...(name === undefined ? {} : { table: name }),
+      ...(await stored({ table: options.table }, { config, state })),
       ...(kind === undefined ? {} : { kind }),
       open,
       limit,
@@ -43,7 +45,7 @@ function printList(
     const rows = conflicts.map((conflict) => [
       `${conflict.id}`,
       conflict.detectedAt.slice(0, 19).replace('T', ' '),
-      conflict.table,
+      shown(listedName(conflict.table)),
       shortened(keyText(conflict.key), KEY_WIDTH),
       conflict.kind,
       conflict.policy,
@@ -66,7 +68,7 @@ export async function showConflict(id: number, context: CommandContext): Promise
   }
   const facts = [
     ['met', conflict.detectedAt],
-    ['table', conflict.table],
+    ['table', shown(listedName(conflict.table))],
     ['key', keyText(conflict.key)],
     ['kind', `${conflict.kind}: ${MEANING[conflict.kind]}`],
     ['policy', conflict.policy],

@@ -22,6 +22,7 @@ import {
   requester,
   type Selection,
 } from './selection.ts';
+import { listedName, stored } from './stored-table.ts';
 import { shown } from './terminal-text.ts';
 import { withState } from './with-state.ts';
 
@@ -35,9 +36,9 @@ export async function listDeadLetters(options: ListOptions, context: CommandCont
   const { config } = await loadFor(context);
   const directions = directionsOf(options);
   await withState(config, async (state) => {
-    const { table: name, group, all, limit } = options;
+    const { group, all, limit } = options;
     const listing = {
-      ...(name === undefined ? {} : { table: name }),
+      ...(await stored({ table: options.table }, { config, state })),
       ...(group === undefined ? {} : { group }),
       ...(all ? {} : { status: 'parked' as const }),
       limit,
@@ -72,7 +73,7 @@ function printList(
       minutes(letter.parkedAt),
       letter.direction,
       ...(withStatus ? [letter.status] : []),
-      letter.table,
+      listedName(letter.table),
       letter.group ?? '-',
       letter.behind ? 'waits behind' : letter.kind,
       letter.behind ? '' : [...waits(letter), letter.message].join(': '),
@@ -142,7 +143,7 @@ function factsOf(letter: Letter): string[][] {
     ['status', letter.settledAt === undefined ? letter.status : `${letter.status} at ${letter.settledAt}`],
     ...waits(letter).map((text) => ['', `${text} (UTC), tried again until then`]),
     ['parked', letter.parkedAt],
-    ['table', letter.table],
+    ['table', listedName(letter.table)],
     ['group', [letter.group ?? '-', ...previous].join(' ')],
     ['entry', letter.entry < 0 ? '-' : `${entries}[${letter.entry}]`],
     ['event', letter.eventId],
@@ -173,9 +174,10 @@ export async function discardDeadLetters(
   context: CommandContext,
 ): Promise<ExitCode> {
   const { output } = context;
-  const letters = chosen(options);
+  const asked = chosen(options);
   const { config } = await loadFor(context);
   return withState(config, async (state) => {
+    const letters = await stored(asked, { config, state });
     const listing = { ...filterOf(letters), status: 'parked' as const, limit: COUNTED };
     const found = await listLetters(state, listing, directionsOf(options));
     if (found.length === 0) {
@@ -221,7 +223,9 @@ function stays(what: string): string {
 
 function loss(letters: readonly ListedLetter[]): string {
   const tables = [...Map.groupBy(letters, (letter) => letter.table)];
-  const parts = tables.map(([name, of]) => `${of.length.toLocaleString('en-US')} of ${name}`).join(', ');
+  const parts = tables
+    .map(([name, of]) => `${of.length.toLocaleString('en-US')} of ${shown(listedName(name))}`)
+    .join(', ');
   const back = letters.filter(({ direction }) => direction === 'reverse').length;
   const what = back === 0 ? 'parked change' : back === letters.length ? 'parked event' : 'parked letter';
   const whom = back === letters.length ? 'the legacy tables never get them' : 'no consumer ever learns of them';

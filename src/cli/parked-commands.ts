@@ -19,7 +19,7 @@ export function addDeadLetters(program: Command, registration: Registration): vo
       ),
   })
     .addOption(direction())
-    .option('--table <name>', 'only of this table: schema.name, or message:PREFIX')
+    .option('--table <name>', 'only of this table, as `status` prints it, or message:PREFIX')
     .option('--group <group>', 'only of this key, as `list` prints it')
     .option('-n, --limit <number>', 'how many', whole, 50)
     .option('--all', 'those that were redriven or discarded too');
@@ -104,7 +104,7 @@ export function addConflicts(program: Command, registration: Registration): void
         context,
       ),
   })
-    .option('--table <name>', 'only of this table: schema.name')
+    .option('--table <name>', 'only of this table, as `status` prints it')
     .addOption(new Option('--kind <kind>', 'only of this kind').choices(CONFLICT_KINDS))
     .option('--open', 'only those that wait for a person to decide')
     .option('-n, --limit <number>', 'how many', whole, 50);

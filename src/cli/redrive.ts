@@ -7,6 +7,7 @@ import { groupForPeople } from './letter-group.ts';
 import { type Direction, DIRECTIONS, findLetter, type Letter } from './letters.ts';
 import { count, type Output } from './output.ts';
 import { argumentsOf, chosen, directionsOf, requester, type Selection } from './selection.ts';
+import { stored } from './stored-table.ts';
 import { withState } from './with-state.ts';
 
 export interface RedriveCommand extends Selection {
@@ -18,10 +19,11 @@ export interface RedriveCommand extends Selection {
 /** Asks the worker to send or apply parked letters again, and waits for what came of it. */
 export async function redriveDeadLetters(options: RedriveCommand, context: CommandContext): Promise<ExitCode> {
   const { output } = context;
-  const letters = chosen(options);
+  const chosenLetters = chosen(options);
   const { config } = await loadFor(context);
   return withState(config, async (state) => {
     const { requests } = state;
+    const letters = await stored(chosenLetters, { config, state });
     const directions = await directionsToAsk(options, { state, isReverse: config.reverse !== undefined });
     const asked: { direction: Direction; request: number }[] = [];
     for (const direction of directions) {
