@@ -1,3 +1,6 @@
+/** Columns that everything for people fits into. */
+export const WIDTH = 100;
+
 /** Columns of a terminal that a character takes: two for those of East Asia, none for what only changes the one before. */
 export function widthOf(text: string): number {
   let width = 0;
@@ -80,4 +83,19 @@ export function fitRows(
     });
     return cutEnd(cells.join(' '.repeat(GAP)).trimEnd(), width);
   });
+}
+
+/** Prose in lines of at most `width` columns; words that are longer stay whole. */
+export function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(/ (?! )/)) {
+    if (line !== '' && widthOf(line) + 1 + widthOf(word) > width) {
+      lines.push(line);
+      line = word.trimStart();
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line];
 }

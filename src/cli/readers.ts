@@ -5,6 +5,7 @@ import type { ReadFacts } from '../progress/compare-reads.ts';
 import { amount, moment } from '../progress/words.ts';
 import { type CommandContext, ExitCode, loadFor } from './context.ts';
 import { factsFor, withTable } from './facts-for.ts';
+import { WIDTH, wrap } from './fit-columns.ts';
 import { type Output, table as columns } from './output.ts';
 
 interface Readers {
@@ -46,6 +47,7 @@ export async function readers(options: { readonly table: string }, context: Comm
 }
 
 function print({ display, reads, readers: found, dependants }: Readers, output: Output): void {
+  const note = (text: string) => wrap(text, WIDTH).forEach((line) => output.note(line));
   if (reads !== undefined) {
     const { readAt, unclearAt, watchedSince, source, withoutStatements } = reads;
     const last =
@@ -55,8 +57,8 @@ function print({ display, reads, readers: found, dependants }: Readers, output: 
     output.line(`${display}: ${last} (${source})`);
     if (unclearAt !== undefined) output.line(`  something read it ${moment(unclearAt)}, and it is not known who`);
     if (readAt !== undefined) output.line(`  watched without a reset of statistics since ${moment(watchedSince)}`);
-    if (reads.blind !== undefined) output.note(reads.blind);
-    if (withoutStatements !== undefined) output.note(`who reads is not known: ${withoutStatements}`);
+    if (reads.blind !== undefined) note(reads.blind);
+    if (withoutStatements !== undefined) note(`who reads is not known: ${withoutStatements}`);
   }
   if (found !== undefined) {
     output.line();
@@ -80,5 +82,5 @@ function print({ display, reads, readers: found, dependants }: Readers, output: 
       output.line(`    ${remedy}`);
     }
   }
-  output.note(INVISIBLE);
+  note(INVISIBLE);
 }

@@ -5,9 +5,10 @@ import type { TableFacts } from '../progress/facts.ts';
 import { moveStage } from '../progress/move.ts';
 import { isRollback, refusedMove, targetsOf } from '../progress/stages.ts';
 import { judge, waysOf } from '../progress/verdict.ts';
-import { moment } from '../progress/words.ts';
+import { moment, shellWord } from '../progress/words.ts';
 import { type CommandContext, ExitCode, invocation, loadFor } from './context.ts';
 import { factsFor, type TablePlace, withTable } from './facts-for.ts';
+import { WIDTH, wrap } from './fit-columns.ts';
 import { count, type Output, table as columns } from './output.ts';
 import { requester } from './selection.ts';
 import { VERDICT_EXIT, verdictLines } from './verdict.ts';
@@ -74,11 +75,13 @@ function sayWhyNot(
     output.line(`not moved: ${display} stays ${from}`);
     return;
   }
-  if (skipped > 0) output.line(skippedText(skipped));
-  output.line(
-    `${options.dryRun ? 'it would go' : 'nothing was moved; it can go'} from ${from} to ${to}: ${effectOf(from, to)}`,
-  );
-  if (!options.dryRun) output.line(`  ${invocation(env)} stage ${display} --to ${to} --yes`);
+  const what = options.dryRun ? 'it would go' : 'nothing was moved; it can go';
+  const texts = [
+    ...(skipped > 0 ? [skippedText(skipped)] : []),
+    `${what} from ${from} to ${to}: ${effectOf(from, to)}`,
+  ];
+  for (const line of texts.flatMap((text) => wrap(text, WIDTH))) output.line(line);
+  if (!options.dryRun) output.line(`  ${invocation(env)} stage ${shellWord(display)} --to ${to} --yes`);
 }
 
 function sayMoved(
@@ -86,7 +89,7 @@ function sayMoved(
   { display, skipped, output }: { display: string; skipped: number; output: Output },
 ): void {
   output.line(`${output.paint('green', '✓')} ${display}: ${from} → ${to}; ${effectOf(from, to)}`);
-  if (skipped > 0) output.line(`  ${skippedText(skipped)}`);
+  if (skipped > 0) for (const line of wrap(skippedText(skipped), WIDTH - 2)) output.line(`  ${line}`);
   output.note('TableStageChanged is on its way to the bus');
 }
 

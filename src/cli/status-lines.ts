@@ -2,13 +2,12 @@ import type { ProgressReport, TableReport } from '../core/progress.ts';
 import { displayIdentifier, parseTableName } from '../postgres/identifier.ts';
 import { moment, shellWord, span } from '../progress/words.ts';
 import { roughly } from './backfill-pace.ts';
-import { type Cut, cutEnd, cutMiddle, fitRows, visible, widthOf } from './fit-columns.ts';
+import { type Cut, cutEnd, cutMiddle, fitRows, visible, WIDTH, widthOf, wrap } from './fit-columns.ts';
 import type { Output } from './output.ts';
 import { backfillText, bytes, gatesText, openText, parityText, writesText } from './status-words.ts';
 
-export const WIDTH = 100;
-
 const HEAD_SEPARATOR = '  ';
+const REMEDY = '  → ';
 const CUTS: readonly Cut[] = [cutMiddle, cutEnd, cutEnd, cutEnd, cutEnd, cutEnd, cutEnd, cutEnd];
 const [TABLE, BACKFILL, PARITY, WRITES, OPEN, NEXT] = [0, 3, 4, 5, 6, 7];
 /** First what is said twice or is seldom needed, last what nothing else says. */
@@ -70,28 +69,41 @@ function slotText({ active, walStatus }: ProgressReport['slot']): string {
 }
 
 function troubleLines({ report, noWorker, output }: StatusView): string[] {
-  const { worker, slot, stale, reverse } = report;
-  const red = (text: string) => output.paint('red', cutEnd(visible(text), WIDTH));
-  const yellow = (text: string) => output.paint('yellow', cutEnd(visible(text), WIDTH));
+  const { worker, slot, stale, reverse, gaps } = report;
   const lines: string[] = [];
+  const tell = (style: 'red' | 'yellow', text: string, indent = ''): void => {
+    // What to do stands at the end.
+    for (const [index, line] of wrap(visible(text), WIDTH - indent.length).entries()) {
+      const begin = index === 0 ? indent : ' '.repeat(indent.length);
+      lines.push(output.paint(style, cutEnd(begin + line, WIDTH)));
+    }
+  };
   if (worker === undefined) {
     const counted = newest(report.tables);
-    const since =
-      counted === undefined ? 'up to when writes are counted neither' : `writes are counted up to ${moment(counted)}`;
-    lines.push(yellow(noWorker ?? 'no worker was asked'), yellow(`  its lag and pace are not known; ${since}`));
+    const until =
+      counted === undefined ? 'up to when writes are counted is not' : `writes are counted up to ${moment(counted)}`;
+    tell('yellow', noWorker ?? 'no worker was asked');
+    tell('yellow', `its lag in time and its pace are not known; ${until}`, '  ');
   }
-  if (stale !== undefined) lines.push(red(`as it was at ${moment(report.at)}: ${stale.message}`));
+  if (stale !== undefined) tell('red', `as it was at ${moment(report.at)}: ${stale.message}`);
   for (const [what, problem] of [
     ['worker', worker?.problem],
     ['reverse sync', reverse?.problem],
   ] as const) {
-    if (problem !== undefined) lines.push(red(`${what}: ${problem.message}`), red(`  → ${problem.remedy}`));
+    if (problem === undefined) continue;
+    tell('red', `${what}: ${problem.message}`);
+    tell('red', problem.remedy, REMEDY);
+  }
+  // A worker that halted for it says so itself.
+  for (const { kind, subject, detectedAt } of worker?.problem?.kind === 'gap' ? [] : gaps) {
+    tell('red', `a gap since ${moment(detectedAt)} (${kind}, ${subject}): changes may be missing`);
+    tell('red', '`banyan recover` shows it', REMEDY);
   }
   const { exhaustedInSeconds, growthPerSecond, action } = slot.wal;
   if (exhaustedInSeconds !== undefined) {
     const pace = growthPerSecond === undefined ? '' : ` at ${bytes(growthPerSecond)}/s`;
     const then = action === 'drop-slot' ? '; then the slot is dropped' : '';
-    lines.push(yellow(`the WAL budget is used up in ~${roughly(exhaustedInSeconds)}${pace}${then}`));
+    tell('yellow', `the WAL budget is used up in ~${roughly(exhaustedInSeconds)}${pace}${then}`);
   }
   return lines;
 }

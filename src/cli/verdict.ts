@@ -5,6 +5,7 @@ import { judge, waysOf } from '../progress/verdict.ts';
 import { moment } from '../progress/words.ts';
 import { type CommandContext, ExitCode, invocation, loadFor } from './context.ts';
 import { factsFor, withTable } from './facts-for.ts';
+import { WIDTH, widthOf, wrap } from './fit-columns.ts';
 import type { Output } from './output.ts';
 
 export interface VerdictOptions {
@@ -56,16 +57,17 @@ export function verdictLines(
     ['unknown', of('unknown').length],
     ['waived', waived.length],
   ] as const;
-  const head = `${output.paint(['bold', COLOURS[result]], HEADS[result])}  ${display}: ${from} → ${to}   `;
+  const move = `  ${display}: ${from} → ${to}`;
   const summary = counts.filter(([, count]) => count > 0).map(([what, count]) => `${count} ${what}`);
+  const proof = `   ${summary.join(' · ') || 'nothing is to be proved'}`;
+  const head = output.paint(['bold', COLOURS[result]], HEADS[result]) + move;
   return [
-    head + (summary.join(' · ') || 'nothing is to be proved'),
+    ...(widthOf(HEADS[result] + move + proof) <= WIDTH ? [head + proof] : [head, proof]),
     ...[...of('fail'), ...of('unknown'), ...waived, ...of('pass')].flatMap((gate) => gateLines(gate, { me, output })),
   ];
 }
 
 const CODE_WIDTH = 14;
-const WIDTH = 100;
 
 function gateLines(gate: Gate, { me, output }: { me: string; output: Pick<Output, 'paint'> }): string[] {
   const { code, result, value, threshold, reason, next, waiver } = gate;
@@ -109,18 +111,4 @@ const COMMANDS = new Set([
 function isCommand(next: string): boolean {
   const [first = '', second] = next.split(' ');
   return COMMANDS.has(first) && (second === undefined || /^(--|list$|show$|[\w']+[."])/.test(second));
-}
-
-export function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(/ (?! )/)) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = word.trimStart();
-    } else {
-      line = line === '' ? word : `${line} ${word}`;
-    }
-  }
-  return [...lines, line];
 }

@@ -19,6 +19,7 @@ import type { State } from '../state/state.ts';
 import { connectionOf } from '../worker.ts';
 import { capturedNamed } from './captured-table.ts';
 import { type CommandContext, ExitCode, invocation, loadFor } from './context.ts';
+import { WIDTH, wrap } from './fit-columns.ts';
 import { liveStatus } from './live-status.ts';
 import { count, type Output, table as columns } from './output.ts';
 import { shown } from './terminal-text.ts';
@@ -166,6 +167,7 @@ function printSql(
 function print(seen: Writers, { found, me, output }: { found: CatalogTable; me: string; output: Output }): void {
   const named = seen.writers.reduce((sum, { changes }) => sum + changes, 0);
   const name = displayName(found);
+  const note = (text: string) => wrap(text, WIDTH).forEach((line) => output.note(line));
   const again = `${me} writers ${shellWord(name)}`;
   const rows = seen.writers.map(({ role, application, changes }) => [
     changes.toLocaleString('en-US'),
@@ -175,20 +177,20 @@ function print(seen: Writers, { found, me, output }: { found: CatalogTable; me: 
   const unnamed = seen.changes - named;
   // Written before the trigger was there, by a session that does not fire it, or straight into a partition.
   if (unnamed > 0) rows.push([unnamed.toLocaleString('en-US'), '(not known)', '']);
-  if (rows.length === 0) output.line(noneText(seen, name));
+  if (rows.length === 0) for (const line of wrap(noneText(seen, name), WIDTH)) output.line(line);
   else for (const line of columns([['CHANGES', 'ROLE', 'APPLICATION'], ...rows])) output.line(line);
   if (rows.length > 0 || seen.covered !== 'none') {
-    output.note(`${count(seen.changes, 'change')} by the legacy side${countedText(seen)}`);
-    if (seen.uncovered !== undefined) output.note(`not all of that time is known: ${seen.uncovered}`);
+    note(`${count(seen.changes, 'change')} by the legacy side${countedText(seen)}`);
+    if (seen.uncovered !== undefined) note(`not all of that time is known: ${seen.uncovered}`);
   }
   if (!seen.observed) {
-    output.note(`${name} is not observed: set \`observe: writers\` in its entry, and install the trigger`);
+    note(`${name} is not observed: set \`observe: writers\` in its entry, and install the trigger`);
   }
   if (seen.trigger !== 'enabled' && (seen.observed || seen.writers.length > 0)) {
-    output.note(`its trigger is ${seen.trigger}: ${again} --sql`);
+    note(`its trigger is ${seen.trigger}: ${again} --sql`);
   }
   if (seen.trigger !== 'missing' && !seen.observed) {
-    output.note(`its trigger is still there, for nobody: ${again} --drop-sql`);
+    note(`its trigger is still there, for nobody: ${again} --drop-sql`);
   }
 }
 

@@ -203,6 +203,15 @@ export interface TableReport {
   readonly changes: readonly StageChange[];
 }
 
+/** Changes that the stream may not have had. */
+export interface OpenGap {
+  readonly kind: string;
+  /** The slot's name, or a table. */
+  readonly subject: string;
+  /** ISO 8601 */
+  readonly detectedAt: string;
+}
+
 /** WAL that the slot holds, against what it may. */
 export interface WalReport {
   readonly heldBytes: number | undefined;
@@ -223,6 +232,8 @@ export interface ProgressReport {
   readonly stale: Problem | undefined;
   /** The legacy database without credentials: `shop_app@db1:5432/shop`. */
   readonly database: string;
+  /** Those that nobody has accepted: changes may be missing. */
+  readonly gaps: readonly OpenGap[];
   /** undefined: no worker answered; what only it knows is missing, or as old as it says. */
   readonly worker:
     | {

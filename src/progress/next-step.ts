@@ -6,6 +6,8 @@ export type StepFacts = Pick<TableReport, 'stage' | 'target' | 'verdict' | 'gate
   readonly display: string;
   /** Whether a worker answers. */
   readonly isRunning: boolean;
+  /** An open gap of the slot or the table: nothing of it is sent until a person has dealt with that. */
+  readonly isInGap: boolean;
 };
 
 /**
@@ -15,6 +17,7 @@ export type StepFacts = Pick<TableReport, 'stage' | 'target' | 'verdict' | 'gate
 export function nextStep(facts: StepFacts): string | undefined {
   const { open, backfill, stage, target } = facts;
   const name = shellWord(facts.display);
+  if (facts.isInGap) return 'recover';
   if (open.held !== undefined) return `dead-letters list --table ${name}`;
   if (open.conflicts > 0) return `conflicts list --open --table ${name}`;
   if (open.deadLetters > 0) return `dead-letters list --table ${name}`;

@@ -11,7 +11,7 @@ import { collectFacts } from './facts.ts';
 import { legacyShare } from './legacy-gates.ts';
 import { nextStep } from './next-step.ts';
 import { nextTarget } from './stages.ts';
-import type { Facts, SlotFacts, TableFacts } from './table-facts.ts';
+import type { Facts, GapFacts, SlotFacts, TableFacts } from './table-facts.ts';
 import { migrationTables } from './tables.ts';
 import type { LookAtUses } from './uses.ts';
 import { judge } from './verdict.ts';
@@ -48,6 +48,7 @@ export async function progressReport(options: ReportOptions): Promise<ProgressRe
     at: now.toISOString(),
     stale: undefined,
     database: databaseOf(config.legacy.url),
+    gaps: openGaps(facts).map(({ kind, subject, detectedAt }) => ({ kind, subject, detectedAt })),
     worker: live && {
       state: live.state,
       problem: live.problem,
@@ -121,7 +122,11 @@ function tableReport(facts: TableFacts, known: Surroundings): TableReport {
     target,
     verdict: verdict?.result,
     gates,
-    next: nextStep({ ...step, isRunning: live !== undefined }),
+    next: nextStep({
+      ...step,
+      isRunning: live !== undefined,
+      isInGap: openGaps(known.facts).some(({ subject }) => subject === table || subject === known.facts.slot.name),
+    }),
     backfill,
     writes: writesOf(facts, known),
     recent: (known.recent.get(table) ?? []).map(pointOf),
@@ -129,6 +134,10 @@ function tableReport(facts: TableFacts, known: Surroundings): TableReport {
     lastEchoAt: facts.writes.lastEchoAt,
     changes: known.changes.get(table) ?? [],
   };
+}
+
+function openGaps({ gaps }: Facts): readonly GapFacts[] {
+  return gaps.filter(({ acceptedAt }) => acceptedAt === undefined);
 }
 
 function writesOf(table: TableFacts, { facts, config, now }: Surroundings): WritesReport {

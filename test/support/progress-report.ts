@@ -77,6 +77,7 @@ export function progressReport(more: Partial<ProgressReport> = {}): ProgressRepo
     at: '2026-03-01T12:00:00.000Z',
     stale: undefined,
     database: 'shop_app@db1:5432/shop',
+    gaps: [],
     worker: { state: 'streaming', problem: undefined, version: '0.1.0', startedAt: '2026-03-01T00:00:00.000Z' },
     slot: {
       name: 'banyan_shop',

@@ -17,6 +17,7 @@ function next(more: Partial<StepFacts>): string | undefined {
     backfill: undefined,
     open,
     isRunning: true,
+    isInGap: false,
     ...more,
   });
 }
@@ -43,7 +44,12 @@ function run(more: Partial<BackfillRun>): BackfillRun {
 describe('the next step', () => {
   test.each<[what: string, facts: Partial<StepFacts>, step: string | undefined]>([
     [
-      'a held table first',
+      'a gap before all else: until it is dealt with nothing is sent',
+      { isInGap: true, open: { ...open, held: problem } },
+      'recover',
+    ],
+    [
+      'then a held table',
       { open: { ...open, held: problem, conflicts: 3 } },
       'dead-letters list --table public.orders',
     ],

@@ -90,7 +90,16 @@ describe('the lines of a status', () => {
     const report = progressReport({ worker: undefined, bus: undefined, reverse: undefined });
     expect(lines(report, 'no worker answered at http://127.0.0.1:8080').slice(1, 3)).toEqual([
       'no worker answered at http://127.0.0.1:8080',
-      '  its lag and pace are not known; writes are counted up to 2026-03-01 12:00 UTC',
+      '  its lag in time and its pace are not known; writes are counted up to 2026-03-01 12:00 UTC',
+    ]);
+  });
+
+  test('tell of an open gap also where no worker does', () => {
+    const gaps = [{ kind: 'slot-missing', subject: 'banyan_shop', detectedAt: '2026-03-01T11:00:00.000Z' }];
+    const report = progressReport({ worker: undefined, bus: undefined, reverse: undefined, gaps });
+    expect(lines(report, 'no worker answered').slice(3, 5)).toEqual([
+      'a gap since 2026-03-01 11:00 UTC (slot-missing, banyan_shop): changes may be missing',
+      '  → `banyan recover` shows it',
     ]);
   });
 
@@ -115,6 +124,20 @@ describe('the lines of a status', () => {
         'the WAL budget is used up in ~6.0 h at 3 MB/s; then the slot is dropped',
       ]),
     );
+  });
+
+  test('never cut a remedy, whose end says what to do', () => {
+    const remedy = `read the gap report, ${'and read it again, '.repeat(8)}then \`banyan recover --accept-gap\``;
+    const problem = { kind: 'gap', message: 'the slot is gone', remedy, since: '' } as const;
+    const shown = lines({ ...progressReport(), worker: { state: 'halted', problem, version: '', startedAt: '' } });
+    const from = shown.findIndex((line) => line.startsWith('  → '));
+    const told = shown.slice(
+      from,
+      shown.findIndex((line) => line.startsWith('TABLE')),
+    );
+    expect(told.length).toBeGreaterThan(1);
+    expect(told.map((line) => line.trim()).join(' ')).toBe(`→ ${remedy}`);
+    expect(told.filter((line) => widthOf(line) > 100)).toEqual([]);
   });
 
   test('show a waiver, and that not all of the time was counted', () => {
