@@ -92,8 +92,11 @@ describe('conflicts list', () => {
     expect((await listed('--kind', 'insert_exists')).conflicts.map(({ id }) => id)).toEqual([decided]);
     expect((await listed('--limit', '2')).conflicts.map(({ id }) => id)).toEqual([other, decided]);
 
-    const none = await place.banyan('conflicts', 'list', '--table', 'public.nothing');
+    const none = await place.banyan('conflicts', 'list', '--kind', 'delete_missing');
     expect(none.stdout).toBe('✓ no conflict that was asked for\n');
+    const unknown = await place.banyan('conflicts', 'list', '--table', 'public.nothing');
+    expect([unknown.code, unknown.stdout]).toEqual([2, '']);
+    expect(unknown.stderr).toContain('nothing is known of a table public.nothing');
   });
 
   test('takes no kind that there is not', async () => {
