@@ -1,6 +1,7 @@
 import type { LoadedConfig } from '../config/load.ts';
-import { type Config, isTableCapture, slotName } from '../config/schema.ts';
+import { type Config, isTableCapture, publicationName, slotName } from '../config/schema.ts';
 import type { CoveredExtent } from '../core/progress.ts';
+import { readMembership } from '../postgres/publication-catalog.ts';
 import { resolveTables, type ResolvedTables } from '../postgres/catalog.ts';
 import { withClient } from '../postgres/connection.ts';
 import { displayName } from '../postgres/identifier.ts';
@@ -54,7 +55,7 @@ interface Writers {
 export async function writers(options: WritersOptions, context: CommandContext): Promise<ExitCode> {
   const loaded = await loadFor(context);
   const { config } = loaded;
-  const { found, resolved, triggers } = await look(options.table, loaded);
+  const { found, resolved, triggers, isPublished } = await look(options.table, loaded);
   const place = { connector: config.name, schema: config.state.schema, table: found };
   const { output } = context;
   if (options.print !== undefined) {
@@ -66,7 +67,10 @@ export async function writers(options: WritersOptions, context: CommandContext):
   const name = `${found.schema}.${found.name}`;
   const seconds = options.sinceMs / 1_000;
   const seen = await withState(config, async (state): Promise<Writers> => {
-    const { since, until, extent, why } = await coverage(name, { config, state, windowMs: options.sinceMs });
+    const { since, until, extent, why } = await coverage(
+      { table: name, isPublished },
+      { config, state, windowMs: options.sinceMs },
+    );
     return {
       table: name,
       sinceSeconds: seconds,
@@ -88,18 +92,25 @@ export async function writers(options: WritersOptions, context: CommandContext):
 async function look(
   name: string,
   { config }: LoadedConfig,
-): Promise<{ found: CatalogTable; resolved: ResolvedTables; triggers: readonly WriterTrigger[] }> {
+): Promise<{
+  found: CatalogTable;
+  resolved: ResolvedTables;
+  triggers: readonly WriterTrigger[];
+  isPublished: boolean;
+}> {
   return withClient(connectionOf(config), async (client) => {
     const stateSchema = config.state.schema;
     const resolved = await resolveTables(client, config.capture, { stateSchema });
     const found = capturedNamed(name, resolved);
-    return { found, resolved, triggers: await writerTriggers(client, { connector: config.name, schema: stateSchema }) };
+    const triggers = await writerTriggers(client, { connector: config.name, schema: stateSchema });
+    const isPublished = (await readMembership(client, publicationName(config))).has(found.oid);
+    return { found, resolved, triggers, isPublished };
   });
 }
 
 /** As `status` and the gates have it. */
 async function coverage(
-  table: string,
+  { table, isPublished }: { readonly table: string; readonly isPublished: boolean },
   { config, state, windowMs }: { readonly config: Config; readonly state: State; readonly windowMs: number },
 ): Promise<Coverage> {
   const { live, noWorker = '' } = await liveStatus(config);
@@ -117,7 +128,8 @@ async function coverage(
     live,
     noWorker,
   };
-  return coverageOf(facts, { table: { table, publishedSince: published.get(table) }, windowMs, now: new Date() });
+  const of = { table, published: isPublished, publishedSince: published.get(table) };
+  return coverageOf(facts, { table: of, windowMs, now: new Date() });
 }
 
 export function isObserved(table: { readonly oid: number }, { entries }: Pick<ResolvedTables, 'entries'>): boolean {

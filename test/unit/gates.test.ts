@@ -479,7 +479,12 @@ const cases: readonly Case[] = [
   { gate: 'DEPENDANTS', what: 'none', is: 'pass' },
   { gate: 'DEPENDANTS', what: 'a view', table: { dependants: [dependant] }, is: 'fail', says: /1 view/ },
   { gate: 'DEPENDANTS', what: 'expired', now: later(6 * MINUTE), is: 'unknown' },
-  { gate: 'DEPENDANTS', what: 'the look is older than the rest', facts: { usesAt: ago(6, 'min') }, is: 'unknown' },
+  {
+    gate: 'DEPENDANTS',
+    what: 'expired, of a look that is older than the rest',
+    facts: { usesAt: ago(6, 'min') },
+    is: 'unknown',
+  },
 ];
 
 const ALL = ['expired', 'fail', 'pass', 'unknown'];
