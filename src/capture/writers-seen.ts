@@ -48,8 +48,8 @@ interface Writer {
 export class WritersSeen {
   readonly #options: WritersSeenOptions;
   readonly prefix: string;
-  /** Legacy changes that have a writer, or were there before the transaction, by table. */
-  readonly #attributed = new Map<string, { readonly counters: RouteCounters; legacy: number }>();
+  /** Legacy changes that have a writer, or were there before the transaction, by table; undefined: no transaction has begun that counts. */
+  readonly #attributed = new Map<string, { readonly counters: RouteCounters; legacy: number | undefined }>();
   /** Of the minute that goes on: table, then writer. */
   #current = new Map<string, Map<string, Writer & { changes: number }>>();
   #taken: WriterCount[] = [];
@@ -67,14 +67,14 @@ export class WritersSeen {
     return this.#taken.length;
   }
 
-  /** A transaction begins: what nobody claimed before stays without a writer. */
+  /** A transaction begins that is not counted yet: what nobody claimed before stays without a writer. */
   begin(): void {
     for (const entry of this.#attributed.values()) entry.legacy = originsOf(entry.counters).legacy;
   }
 
-  /** Watched from its first change on. */
+  /** Watched from the next transaction on. */
   watch(table: string, counters: RouteCounters): void {
-    if (!this.#attributed.has(table)) this.#attributed.set(table, { counters, legacy: originsOf(counters).legacy });
+    if (!this.#attributed.has(table)) this.#attributed.set(table, { counters, legacy: undefined });
   }
 
   /** A message of our prefix: the changes of its table that have no writer yet are this one's. */
@@ -83,7 +83,7 @@ export class WritersSeen {
     if (said === undefined) return;
     const route = this.#options.route(said.t);
     const entry = route && this.#attributed.get(route.table);
-    if (route === undefined || entry === undefined) return;
+    if (route === undefined || entry?.legacy === undefined) return;
     const { legacy } = originsOf(entry.counters);
     const changes = legacy - entry.legacy;
     entry.legacy = legacy;

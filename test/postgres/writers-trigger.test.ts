@@ -5,6 +5,7 @@ import { banyan, type Finished } from '../support/banyan-process.ts';
 import { eventually } from '../support/eventually.ts';
 import { isMissing } from '../support/majors.ts';
 import { ownTransaction } from '../support/own-transaction.ts';
+import { ScriptedPublisher } from '../support/scripted-publisher.ts';
 import { makeBed, type WorkerBed } from '../support/worker-harness.ts';
 
 const SETUP = `
@@ -196,6 +197,26 @@ test('of a time that was not counted nobody says that nobody wrote in it', async
     countedUntil: expect.any(String),
   });
 }, 120_000);
+
+test('writers of what comes again after a restart are counted once, in the minute in which they wrote', async () => {
+  await using server = await EmbeddedPostgres.start();
+  await using bed = await makeBed(server, { name: 'again', setup: SETUP });
+  const stalled = new ScriptedPublisher(() => ({ do: 'hold' }));
+  const first = await bed.start({ capture }, { publisher: stalled });
+  await install(bed, 'again', 'orders');
+  await bed.sql(`insert into orders select n, 'a' from generate_series(1, 3) n`);
+  const { traffic } = await bed.state();
+  // The bus has taken nothing: all of it comes again, and is counted already.
+  await eventually(async () => (await traffic.sums({ seconds: 3_600 })).get('public.orders')?.legacy === 3);
+  await first.stop();
+  await bed.start({ capture });
+  await bed.sql(`insert into orders values (4, 'a')`);
+  await bed.confirmed();
+  const stored = await bed.sql(
+    `select sum(changes)::int as changes, min(starts_at) > now() - interval '1 hour' as recent from banyan.writer_traffic`,
+  );
+  expect(stored).toEqual([{ changes: 4, recent: true }]);
+}, 60_000);
 
 test('check wants the trigger where it is asked for, and teardown leaves none', async () => {
   await using server = await EmbeddedPostgres.start();
