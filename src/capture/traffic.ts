@@ -35,7 +35,7 @@ export interface TrafficOptions {
 const INTERVAL_MS = 1_000;
 const MINUTE_MICROS = 60_000_000n;
 const MINUTE_MS = 60_000;
-/** Rows that wait to be written. A minute makes one a table, so this is long without a state database. */
+/** Rows that wait to be written. A minute makes one a table, and one for each of its writers, so this is long without a state database. */
 const HIGH_WATER = 20_000;
 const BACKOFF = { baseMs: 200, maxMs: 10_000 };
 
@@ -72,6 +72,8 @@ export class Traffic {
   #isDue = false;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
+  /** The write that waits for the one that goes on. */
+  #next: Promise<void> | undefined;
 
   constructor(options: TrafficOptions) {
     this.#options = options;
@@ -83,7 +85,7 @@ export class Traffic {
   }
 
   get hasRoom(): boolean {
-    return this.#pending.size < HIGH_WATER;
+    return this.#pending.size + this.#options.writers.size < HIGH_WATER;
   }
 
   /** Everything that was committed up to then is counted and stored, by our clock in ms. */
@@ -134,8 +136,12 @@ export class Traffic {
     this.#timer = undefined;
     this.#isDue = this.#options.ledger.receiving;
     if (!this.#isDue) this.#take();
-    this.#writing = this.#writing.then(() => this.#write());
-    return this.#writing;
+    // One that waits takes what is there when its turn comes: without a state database they would pile up.
+    this.#next ??= this.#writing = this.#writing.then(() => {
+      this.#next = undefined;
+      return this.#write();
+    });
+    return this.#next;
   }
 
   /**

@@ -52,7 +52,8 @@ export class WritersSeen {
   readonly #attributed = new Map<string, { readonly counters: RouteCounters; legacy: number | undefined }>();
   /** Of the minute that goes on: table, then writer. */
   #current = new Map<string, Map<string, Writer & { changes: number }>>();
-  #taken: WriterCount[] = [];
+  /** By table, minute and writer: however long it waits, no more than the writers of its minutes. */
+  #taken = new Map<string, WriterCount>();
   /** Which writers have a row of their own, in the minute of `#namedMs`. */
   #named = new Map<string, Set<string>>();
   #namedMs: number | undefined;
@@ -64,7 +65,7 @@ export class WritersSeen {
 
   /** Rows that wait to be stored. */
   get size(): number {
-    return this.#taken.length;
+    return this.#taken.size;
   }
 
   /** A transaction begins that is not counted yet: what nobody claimed before stays without a writer. */
@@ -105,23 +106,25 @@ export class WritersSeen {
       for (const [key, { role, application, changes }] of writers) {
         if (key !== OTHERS && (named.has(key) || named.size < MAX_WRITERS)) {
           named.add(key);
-          this.#taken.push({ table, startsAt, role, application, changes });
+          this.#keep({ table, startsAt, role, application, changes });
         } else others.changes += changes;
       }
-      if (others.changes > 0) this.#taken.push(others);
+      if (others.changes > 0) this.#keep(others);
     }
     this.#current = new Map();
   }
 
   /** What was taken, to be stored; each row once. */
   drain(): WriterCount[] {
-    const taken = new Map<string, WriterCount>();
-    for (const count of this.#taken) {
-      const key = JSON.stringify([count.table, count.startsAt.getTime(), count.role, count.application]);
-      taken.set(key, { ...count, changes: count.changes + (taken.get(key)?.changes ?? 0) });
-    }
-    this.#taken = [];
-    return [...taken.values()];
+    const taken = [...this.#taken.values()];
+    this.#taken = new Map();
+    return taken;
+  }
+
+  #keep(count: WriterCount): void {
+    const key = JSON.stringify([count.table, count.startsAt.getTime(), count.role, count.application]);
+    const known = this.#taken.get(key);
+    this.#taken.set(key, known === undefined ? count : { ...known, changes: known.changes + count.changes });
   }
 
   #add(table: string, writer: Writer, changes: number): void {

@@ -15,7 +15,7 @@ afterEach(() => void vi.useRealTimers());
 type Add = TrafficStore['add'];
 
 /** Traffic of one table in a stream that a test plays. */
-function play(add: Add = async () => true, counted: Partial<StoredPosition> = {}) {
+function play(add: Add = async () => true, counted: Partial<StoredPosition> = {}, waitingWriters = 0) {
   const written: { counts: readonly TrafficCount[]; lsn: Lsn; untilMs: number | undefined }[] = [];
   const passed = { untilMs: NOW };
   const errors: BanyanError[] = [];
@@ -44,7 +44,7 @@ function play(add: Add = async () => true, counted: Partial<StoredPosition> = {}
     ledger,
     counters: () => routes.counters(),
     changes: () => changes,
-    writers: { begin() {}, take() {}, drain: () => [], size: 0 },
+    writers: { begin() {}, take() {}, drain: () => [], size: waitingWriters },
     passedUntilMs: () => passed.untilMs,
     onWritten() {},
     onHalt: (error) => void errors.push(error),
@@ -154,6 +154,30 @@ test('a state database that is away is asked again, with the same counts, and wh
     [-15, 2],
   ]);
   expect([ledger.watermark, errors]).toEqual([205n, []]);
+});
+
+test('while a write goes on, whoever asks for the next one gets the same', async () => {
+  const away = Promise.withResolvers<boolean>();
+  const { traffic, run, counts } = play(() => away.promise);
+  run(100, 1);
+  const first = traffic.flush();
+  await vi.advanceTimersByTimeAsync(1);
+  run(200, 2);
+  const second = traffic.flush();
+  run(300, 4);
+  expect(traffic.flush()).toBe(second);
+  away.resolve(true);
+  await first;
+  await second;
+  expect(counts()).toEqual([
+    [-15, 1],
+    [-15, 6],
+  ]);
+});
+
+test('rows of writers that wait take room as those of tables do', () => {
+  expect(play().traffic.hasRoom).toBe(true);
+  expect(play(undefined, {}, 20_000).traffic.hasRoom).toBe(false);
 });
 
 test('where another worker has counted, or the state refuses, the session ends and nothing more is confirmed', async () => {
