@@ -27,6 +27,7 @@ export class Ledger {
   #position: Lsn;
   #ceiling: Lsn | undefined;
   #pending = 0;
+  #settled = 0;
   #receiving: LedgerTransaction | undefined;
   /** Committed transactions that hold the watermark back, oldest first. Empty while everything is settled. */
   #oldest: LedgerTransaction | undefined;
@@ -62,6 +63,11 @@ export class Ledger {
     return this.#pending;
   }
 
+  /** Events settled so far: grows also inside a transaction that keeps the watermark where it is. */
+  get settled(): number {
+    return this.#settled;
+  }
+
   /** Whether a transaction is being received: between its begin and its commit. */
   get receiving(): boolean {
     return this.#receiving !== undefined;
@@ -87,6 +93,7 @@ export class Ledger {
     if (n > transaction.open) throw new RangeError('more events settle in a transaction than were opened');
     transaction.open -= n;
     this.#pending -= n;
+    this.#settled += n;
     if (transaction.open === 0 && transaction === this.#oldest) this.#advance(transaction);
   }
 

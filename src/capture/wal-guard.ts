@@ -9,7 +9,9 @@ import { type ConnectionSettings, createPool, withClient } from '../postgres/con
 import { gapError, type GapReport } from '../postgres/gap.ts';
 import { dropSlot, type ObservedSlot, observeSlot } from '../postgres/slot.ts';
 import { WalTrend } from '../postgres/wal-budget.ts';
+import { type DrainVerdict, WalDrain } from '../postgres/wal-drain.ts';
 import { readState, type State } from '../state/state.ts';
+import type { Ledger } from './ledger.ts';
 import { seldom } from './seldom.ts';
 
 /** The slot as it was looked at last. */
@@ -22,6 +24,7 @@ export interface SeenSlot {
 /** The session that reads the slot now, as far as the guard needs it. */
 export interface GuardedSession {
   readonly slot: SeenSlot | undefined;
+  readonly ledger: Pick<Ledger, 'settled'>;
   /** Ends it with this error. */
   readonly halt: (error: BanyanError) => void;
 }
@@ -36,8 +39,6 @@ export interface WalGuardOptions {
   readonly log: Logger;
 }
 
-/** Looks after the start in which a worker that has not streamed yet may come to drain what gathered while none ran. */
-const FIRST_LOOKS = 6;
 /** How long the server may take to notice that nobody reads the slot any more. */
 const RELEASE_MS = 15_000;
 /** Then its end is asked for. */
@@ -46,20 +47,22 @@ const LOOK_AGAIN_MS = 100;
 
 /**
  * Watches what the slot holds for as long as the worker lives: also while it waits for a bus, or is halted, when nothing else asks the database anything and the
- * WAL grows. Past `legacy.walBudget` it says so, or with `drop-slot` gives the slot up, so that the database lives.
+ * WAL grows. Past `legacy.walBudget` it says so, or with `drop-slot` gives up a slot that does not drain, so that the database lives.
  */
 export class WalGuard {
   readonly #options: WalGuardOptions;
   readonly #trend: WalTrend;
+  readonly #drain: WalDrain;
   readonly #warn: (facts: object) => void;
   #seen: SeenSlot | undefined;
-  #looks = 0;
-  /** What the slot held at the look before. */
-  #before: number | undefined;
+  /** At the look before. */
+  #session: GuardedSession | undefined;
+  #usedSlot: SeenSlot | undefined;
 
   constructor(options: WalGuardOptions) {
     this.#options = options;
     this.#trend = new WalTrend(Math.min(10_000, 4 * options.intervalMs));
+    this.#drain = new WalDrain(options.config.legacy.walBudget);
     this.#warn = seldom((facts) => options.log.error(facts, 'the slot holds more WAL than legacy.walBudget'));
   }
 
@@ -91,20 +94,25 @@ export class WalGuard {
   async #look(): Promise<void> {
     const { config, session } = this.#options;
     const live = session();
-    const observed = live?.slot?.observed ?? (await this.#observe());
-    this.#looks += 1;
+    if (live !== undefined && live !== this.#session) this.#drain.begins();
+    this.#session = live;
+    const observed = this.#observedBy(live) ?? (await this.#observe());
     if (observed === undefined) {
-      this.#trend.clear();
+      this.#forget();
       return;
     }
-    const { heldBytes } = observed;
-    const isDraining = this.#before !== undefined && heldBytes < this.#before;
-    this.#before = heldBytes;
-    this.#trend.add({ atMs: performance.now(), heldBytes });
-    if (heldBytes <= config.legacy.walBudget) return;
-    const mayRecover = isDraining || (live === undefined && this.#looks <= FIRST_LOOKS);
-    if (config.legacy.onWalBudget === 'drop-slot' && !mayRecover) await this.#giveUp();
+    this.#trend.add({ atMs: performance.now(), heldBytes: observed.heldBytes });
+    const verdict = this.#drain.look({ ...observed, settled: live?.ledger.settled });
+    if (verdict === 'within') return;
+    if (config.legacy.onWalBudget === 'drop-slot' && verdict !== 'draining') await this.#giveUp();
     else this.#warn({ ...this.#factsOf(observed), remedy: REMEDY });
+  }
+
+  /** What the session has seen since the look before; undefined: nothing. The same seen twice would pass for a slot that stands still. */
+  #observedBy(live: GuardedSession | undefined): ObservedSlot | undefined {
+    if (live?.slot === undefined || live.slot === this.#usedSlot) return undefined;
+    this.#usedSlot = live.slot;
+    return live.slot.observed;
   }
 
   async #observe(): Promise<ObservedSlot | undefined> {
@@ -124,13 +132,15 @@ export class WalGuard {
     await withClient(
       connection,
       async (client) => {
-        const live = session();
         const now = await observeSlot(client, slotName(config));
-        if (now === undefined || now.heldBytes <= config.legacy.walBudget) return;
+        const live = session();
+        if (now === undefined) return;
+        const verdict = this.#drain.look({ ...now, settled: live?.ledger.settled });
+        if (verdict !== 'stalled' && verdict !== 'losing') return;
         // Another worker reads it, and has a guard of its own.
         if (live === undefined && now.holder !== undefined) return;
         if (live === undefined && !(await this.#isOurs(client, now))) return;
-        await this.#drop(client, { observed: now, live });
+        await this.#drop(client, { observed: now, live, verdict });
       },
       signal,
     );
@@ -146,11 +156,19 @@ export class WalGuard {
   /** The gap is recorded before the slot goes: whatever happens in between, nobody goes on as if nothing were missing. */
   async #drop(
     client: pg.ClientBase,
-    { observed, live }: { readonly observed: ObservedSlot; readonly live: GuardedSession | undefined },
+    {
+      observed,
+      live,
+      verdict,
+    }: {
+      readonly observed: ObservedSlot;
+      readonly live: GuardedSession | undefined;
+      readonly verdict: keyof typeof REASONS;
+    },
   ): Promise<void> {
     const { config, log } = this.#options;
     const name = slotName(config);
-    const gap = await this.#record(observed);
+    const gap = await this.#record(observed, REASONS[verdict]);
     log.error(this.#factsOf(observed), `${gap.message}; dropping it, so that the database can free its WAL`);
     live?.halt(gapError(gap));
     const begin = performance.now();
@@ -169,7 +187,7 @@ export class WalGuard {
       if (waited > RELEASE_MS) throw new BanyanError('slot-in-use', `slot ${name} is still read by pid ${pid}`);
       await sleep(LOOK_AGAIN_MS, this.#options.signal);
     }
-    this.#trend.clear();
+    this.#forget();
     this.#seen = undefined;
     log.error(
       { slot: name, remedy: gapError(gap).remedy },
@@ -177,15 +195,21 @@ export class WalGuard {
     );
   }
 
+  /** A slot that is made anew has no past. */
+  #forget(): void {
+    this.#trend.clear();
+    this.#drain.clear();
+  }
+
   /** Where the state can not be written either, the next session still misses the slot that it remembers. */
-  async #record(observed: ObservedSlot): Promise<GapReport> {
+  async #record(observed: ObservedSlot, reason: string): Promise<GapReport> {
     const { config, log } = this.#options;
     const name = slotName(config);
     const confirmed = observed.confirmedLsn === undefined ? undefined : formatLsn(observed.confirmedLsn);
     const gap: GapReport = {
       kind: 'slot-dropped',
       subject: name,
-      message: `slot ${name} held ${observed.heldBytes} bytes of WAL, more than legacy.walBudget (${config.legacy.walBudget}); changes committed after ${confirmed ?? 'its last position'} are missing`,
+      message: `slot ${name} held ${observed.heldBytes} bytes of WAL, more than legacy.walBudget (${config.legacy.walBudget}), and ${reason}; changes committed after ${confirmed ?? 'its last position'} are missing`,
       report: {
         slot: name,
         missingAfter: confirmed,
@@ -227,5 +251,9 @@ export class WalGuard {
   }
 }
 
+const REASONS = {
+  stalled: 'nothing of it was confirmed',
+  losing: 'held more and more',
+} as const satisfies Partial<Record<DrainVerdict, string>>;
 const REMEDY =
   'see what holds it back: /readyz names a bus or database that does not take anything; raise legacy.walBudget where the disk has room, or set legacy.onWalBudget: drop-slot';

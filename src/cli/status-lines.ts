@@ -102,7 +102,7 @@ function troubleLines({ report, noWorker, output }: StatusView): string[] {
   const { exhaustedInSeconds, growthPerSecond, action } = slot.wal;
   if (exhaustedInSeconds !== undefined) {
     const pace = growthPerSecond === undefined ? '' : ` at ${bytes(growthPerSecond)}/s`;
-    const then = action === 'drop-slot' ? '; then the slot is dropped' : '';
+    const then = action === 'drop-slot' ? '; then a slot that does not drain is dropped' : '';
     tell('yellow', `the WAL budget is used up in ~${roughly(exhaustedInSeconds)}${pace}${then}`);
   }
   return lines;

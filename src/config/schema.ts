@@ -154,7 +154,9 @@ const legacy = z
     onWalBudget: z
       .enum(['warn', 'drop-slot'])
       .default('warn')
-      .describe('drop-slot: past the budget the slot is dropped, so that the database lives and the gap is recorded'),
+      .describe(
+        'drop-slot: past the budget a slot that does not drain is dropped, so that the database lives and the gap is recorded',
+      ),
     heartbeat: duration('10s', 'How often a transactional message moves the slot while only others write', {
       min: '100ms',
     }),

@@ -48,6 +48,38 @@ class StallingBus extends ScriptedPublisher {
   }
 }
 
+/** One event after the other. */
+const oneByOne = { maxEntries: 1, concurrency: 1 };
+
+async function takesNext(bus: ScriptedPublisher): Promise<void> {
+  await bus.until(() => bus.inFlight.size > 0);
+  const { length } = bus.accepted;
+  bus.release();
+  await bus.until(() => bus.accepted.length > length);
+}
+
+/** A worker that has everything before it that was committed while none ran: more than its budget. */
+async function behind(bed: WorkerBed, bus: ScriptedPublisher): Promise<RunningWorker> {
+  const config = { ...dropping, bus: oneByOne };
+  const first = await bed.start(config, { publisher: new ScriptedPublisher() });
+  await backfilled(bed);
+  await bed.confirmed();
+  await first.stop();
+  await bed.sql(`do $$ begin
+    for n in 1..300 loop
+      update orders set note = n where id = 1;
+      insert into elsewhere select repeat('x', 1000) from generate_series(1, 40);
+      commit;
+    end loop; end $$`);
+  return bed.start(config, { publisher: bus });
+}
+
+/** The worker has looked at the slot once more. */
+async function looked(running: RunningWorker): Promise<void> {
+  const { observedAt } = running.status().slot;
+  await running.until('looked again', ({ slot }) => slot.observedAt !== observedAt);
+}
+
 /** WAL that nobody captures. */
 async function fill(bed: WorkerBed, megabytes: number): Promise<void> {
   await bed.sql(`insert into elsewhere select repeat('x', 1000) from generate_series(1, ${megabytes * 1_000})`);
@@ -163,6 +195,47 @@ describe('a stalled bus and a small budget', () => {
     expect((await (await bed.state()).gaps.open()).map(({ kind }) => kind)).toEqual(['slot-dropped']);
   });
 
+  test('a slot that drains is kept, also where not every look shows it, and given up once the bus takes nothing more', async () => {
+    await using bed = await makeBed(server, { name: 'wal_draining', setup });
+    const bus = new ScriptedPublisher(() => ({ do: 'hold' }));
+    const running = await behind(bed, bus);
+    for (let look = 0; look < 60; look += 1) {
+      await looked(running);
+      expect(running.status().state).toBe('streaming');
+      if (look % 2 === 0) await takesNext(bus);
+    }
+    const { slot } = running.status();
+    expect(await slotIsThere(bed)).toBe(true);
+    expect(slot.heldBytes).toBeGreaterThan(slot.budgetBytes);
+    expect(await (await bed.state()).gaps.open()).toEqual([]);
+
+    const { problem } = await running.reaches('halted');
+    expect(problem?.message).toContain('nothing of it was confirmed');
+    await eventually(
+      async () => !(await slotIsThere(bed)),
+      () => 'the slot is still there',
+    );
+    expect((await (await bed.state()).gaps.open()).map(({ kind }) => kind)).toEqual(['slot-dropped']);
+  });
+
+  test('a slot that drains more slowly than WAL is written is given up', async () => {
+    await using bed = await makeBed(server, { name: 'wal_losing', setup });
+    const running = await behind(bed, new ScriptedPublisher(() => ({ do: 'slow', ms: 100 })));
+    await eventually(
+      async () => {
+        await fill(bed, 0.5);
+        return running.status().state === 'halted';
+      },
+      () => `it was kept: ${JSON.stringify(running.status().slot)}`,
+    );
+    const { problem } = await running.reaches('halted');
+    expect(problem?.message).toContain('held more and more');
+    await eventually(
+      async () => !(await slotIsThere(bed)),
+      () => 'the slot is still there',
+    );
+  });
+
   test('without drop-slot it is said, and everything goes on when the bus does', async () => {
     await using bed = await makeBed(server, { name: 'wal_warned', setup });
     const bus = new StallingBus();
@@ -189,12 +262,8 @@ describe('a stalled bus and a small budget', () => {
     await running.reaches('halted');
     await fill(bed, 6);
     await running.until('over its budget', ({ slot: { exhaustedInSeconds } }) => exhaustedInSeconds === 0);
-    // A look or two more, so that there was a chance to drop it.
-    const { observedAt } = running.status().slot;
-    await running.until(
-      'looked again',
-      ({ slot }) => Date.parse(slot.observedAt ?? '') > Date.parse(observedAt ?? '') + 1_000,
-    );
+    // More looks than a slot of ours would have.
+    for (let look = 0; look < 30; look += 1) await looked(running);
     expect(await slotIsThere(bed)).toBe(true);
     await running.stop();
     await bed.sql(`select pg_drop_replication_slot('${bed.slot}')`);

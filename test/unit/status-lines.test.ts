@@ -121,7 +121,7 @@ describe('the lines of a status', () => {
       expect.arrayContaining([
         'worker: no such bus',
         '  → create it',
-        'the WAL budget is used up in ~6.0 h at 3 MB/s; then the slot is dropped',
+        'the WAL budget is used up in ~6.0 h at 3 MB/s; then a slot that does not drain is dropped',
       ]),
     );
   });

@@ -119,7 +119,7 @@ function walReading({ slot }, now) {
   const { heldBytes, budgetBytes, growthPerSecond, exhaustedInSeconds, action } = slot.wal;
   const source = `Slot ${slot.name}${slot.walStatus === undefined ? '' : `, ${slot.walStatus}`}, ${ago(slot.observedAt, now)}`;
   if (heldBytes === undefined) return { value: UNKNOWN, level: 'unknown', about: `of ${size(budgetBytes)}`, source };
-  const then = action === 'drop-slot' ? 'then the slot is dropped' : 'then it warns';
+  const then = action === 'drop-slot' ? 'then a slot that does not drain is dropped' : 'then it warns';
   const trend =
     exhaustedInSeconds !== undefined
       ? `used up in ~${span(exhaustedInSeconds)}, ${then}`
