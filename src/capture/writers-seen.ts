@@ -32,6 +32,8 @@ export function openWriters(
 
 /** Of one table in one minute: applications may put anything into their name, a process id included. */
 const MAX_WRITERS = 50;
+/** Letters of a name: as many as PostgreSQL gives one in bytes. */
+const MAX_LETTERS = 63;
 const OTHERS = '(others)';
 const UNNAMED = '(none)';
 
@@ -88,7 +90,7 @@ export class WritersSeen {
     const { legacy } = originsOf(entry.counters);
     const changes = legacy - entry.legacy;
     entry.legacy = legacy;
-    if (changes > 0) this.#add(route.table, { role: said.r || UNNAMED, application: said.a || UNNAMED }, changes);
+    if (changes > 0) this.#add(route.table, { role: nameOf(said.r), application: nameOf(said.a) }, changes);
   }
 
   /** What came until now belongs to this minute. */
@@ -136,6 +138,14 @@ export class WritersSeen {
     if (known === undefined) writers.set(key, { ...writer, changes });
     else known.changes += changes;
   }
+}
+
+/** What a forger says may be no name at all, but the state's table must take it, or nothing is counted any more. */
+function nameOf(said: string | null | undefined): string {
+  if (said == null || said === '') return UNNAMED;
+  // A letter has two units at most.
+  const letters = Array.from(said.slice(0, 2 * MAX_LETTERS)).slice(0, MAX_LETTERS);
+  return letters.join('').toWellFormed().replaceAll('\0', '\uFFFD');
 }
 
 /** undefined: not what our trigger writes. */

@@ -198,6 +198,29 @@ test('of a time that was not counted nobody says that nobody wrote in it', async
   });
 }, 120_000);
 
+test('names that no session can have, and no table could hold, stop nobody', async () => {
+  await using server = await EmbeddedPostgres.start();
+  await using bed = await makeBed(server, { name: 'forged', setup: SETUP });
+  await bed.start({ capture });
+  const oid = `'orders'::regclass::oid::int8`;
+  const long = `(select string_agg(md5(n::text), '') from generate_series(1, 1000) n)`;
+  for (const content of [
+    `json_build_object('t', ${oid}, 'r', 'crm', 'a', ${long})::text`,
+    `format('{"t": %s, "r": "cr\\u0000m", "a": "\\ud800"}', ${oid})`,
+  ]) {
+    await bed.sql(`begin; insert into orders select 1 + count(*) from orders;
+      select pg_logical_emit_message(true, 'banyan.forged.writer', ${content}); commit`);
+  }
+  await bed.confirmed();
+  const stored =
+    await bed.sql(`select role, left(application, 4) as application, length(application) as letters, changes::int
+    from banyan.writer_traffic order by letters`);
+  expect(stored).toEqual([
+    { role: 'cr\uFFFDm', application: '\uFFFD', letters: 1, changes: 1 },
+    { role: 'crm', application: 'c4ca', letters: 63, changes: 1 },
+  ]);
+}, 60_000);
+
 test('writers of what comes again after a restart are counted once, in the minute in which they wrote', async () => {
   await using server = await EmbeddedPostgres.start();
   await using bed = await makeBed(server, { name: 'again', setup: SETUP });
