@@ -100,9 +100,9 @@ export class Traffic {
   begin(transaction: TransactionHeader): void {
     if (this.#repeating) {
       if (!isBehind(transaction, this.#counted)) return;
+      // What came again until now is counted, but for what the bus has taken of it.
+      this.#take();
       this.#repeating = false;
-      // What came again until now is counted.
-      this.#before = this.#now();
     }
     this.#changesAtBegin = this.#options.changes();
     this.#options.writers.begin();
@@ -171,20 +171,19 @@ export class Traffic {
     const now = Date.now();
     const minuteMs = Math.min(Number(committedAtMicros / MINUTE_MICROS) * MINUTE_MS, now - (now % MINUTE_MS));
     if (minuteMs <= this.#minuteMs) return;
-    if (!this.#repeating) this.#take();
+    this.#take();
     this.#minuteMs = minuteMs;
     this.#minuteEndMicros = BigInt(minuteMs + MINUTE_MS) * 1_000n;
   }
 
   /** Only while no row of a transaction is counted whose others are not. */
   #take(): void {
-    if (this.#repeating) return;
     const acceptedAt = Date.now();
     const eventMinuteMs = acceptedAt - (acceptedAt % MINUTE_MS);
     for (const [table, now] of this.#now()) {
       const before = this.#before.get(table) ?? NOTHING;
       const events = now.events - before.events;
-      const writes = difference(now, before);
+      const writes = this.#repeating ? undefined : difference(now, before);
       if (writes !== undefined) this.#add({ table, startsAt: new Date(this.#minuteMs), ...writes, events: 0 });
       if (events > 0) this.#add({ ...NOTHING, table, startsAt: new Date(eventMinuteMs), events });
       this.#before.set(table, now);

@@ -69,9 +69,13 @@ function play(add: Add = async () => true, counted: Partial<StoredPosition> = {}
     rows(count);
     commit(begun);
   };
+  const accepted = (count: number) => {
+    counters.settled += count;
+    traffic.accepted();
+  };
   const counts = () =>
     written.flatMap((each) => each.counts.map(({ startsAt, legacy }) => [(startsAt.getTime() - NOW) / 1_000, legacy]));
-  return { traffic, ledger, written, errors, ended, begin, rows, commit, run, counts, passed };
+  return { traffic, ledger, written, errors, ended, begin, rows, commit, run, accepted, counts, passed };
 }
 
 test('what is not written is not confirmed, and what changed nothing holds nothing', async () => {
@@ -114,6 +118,22 @@ test('what was counted before is not counted again, whatever of it comes again',
   run(310, 1, { timeline: 3 });
   await traffic.flush();
   expect(counts()).toEqual([[-15, 5]]);
+});
+
+test('events that the bus takes of what comes again are counted, as those of what is new', async () => {
+  const { traffic, run, accepted, written } = play(undefined, { countedLsn: 300n as Lsn });
+  run(200, 5);
+  run(300, 5);
+  accepted(4);
+  await traffic.flush();
+  accepted(6);
+  run(400, 3);
+  accepted(3);
+  await traffic.flush();
+  const [again, fresh] = written;
+  const ofTable = { table: 'public.orders', startsAt: new Date(NOW - 15_000), reverse: 0, trigger: 0, foreign: 0 };
+  expect(again).toEqual({ counts: [{ ...ofTable, legacy: 0, events: 4 }], lsn: 300n });
+  expect(fresh).toEqual({ counts: [{ ...ofTable, legacy: 3, events: 9 }], lsn: 400n });
 });
 
 test('a minute that is left is not entered again, and none lies in our future', async () => {
