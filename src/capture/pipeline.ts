@@ -2,6 +2,7 @@ import type { Dispatcher } from '../bus/dispatcher.ts';
 import type { MessageChange, Relation, RowChange } from '../core/change.ts';
 import type { Event } from '../core/event.ts';
 import { type Lsn, ZERO_LSN } from '../core/lsn.ts';
+import { untilAborted } from '../flow/within.ts';
 import type { StageMessage } from '../postgres/apply-tag.ts';
 import type { StreamItem } from '../postgres/stream-options.ts';
 import type { Marks } from './marks.ts';
@@ -107,6 +108,8 @@ function isFull({ dispatcher, holding, guard, traffic }: PipelineOptions): boole
 async function room({ dispatcher, holding, guard, traffic, signal }: PipelineOptions): Promise<void> {
   if (!dispatcher.hasRoom) await dispatcher.room(signal);
   if (!holding.hasRoom) await holding.room(signal);
-  if (!guard.observations.hasRoom) await guard.observations.flush();
-  if (!traffic.hasRoom) await traffic.flush();
+  // A state database that is away must not keep the session from its end. Nor is anything asked for that nobody would wait for.
+  signal.throwIfAborted();
+  if (!guard.observations.hasRoom) await untilAborted(guard.observations.flush(), signal);
+  if (!traffic.hasRoom) await untilAborted(traffic.flush(), signal);
 }
