@@ -132,8 +132,8 @@ test('events that the bus takes of what comes again are counted, as those of wha
   await traffic.flush();
   const [again, fresh] = written;
   const ofTable = { table: 'public.orders', startsAt: new Date(NOW - 15_000), reverse: 0, trigger: 0, foreign: 0 };
-  expect(again).toEqual({ counts: [{ ...ofTable, legacy: 0, events: 4 }], lsn: 300n });
-  expect(fresh).toEqual({ counts: [{ ...ofTable, legacy: 3, events: 9 }], lsn: 400n });
+  expect(again).toMatchObject({ counts: [{ ...ofTable, legacy: 0, events: 4 }], lsn: 300n });
+  expect(fresh).toMatchObject({ counts: [{ ...ofTable, legacy: 3, events: 9 }], lsn: 400n });
 });
 
 test('a minute that is left is not entered again, and none lies in our future', async () => {
