@@ -5,7 +5,15 @@ import { type Config, slotName } from './config/schema.ts';
 import type { BanyanError } from './core/errors.ts';
 import { formatLsn } from './core/lsn.ts';
 import type { WalReport } from './core/progress.ts';
-import type { LoopStatus, Problem, ReverseStatus, TableStatus, WorkerState, WorkerStatus } from './core/status.ts';
+import type {
+  LetterCounts,
+  LoopStatus,
+  Problem,
+  ReverseStatus,
+  TableStatus,
+  WorkerState,
+  WorkerStatus,
+} from './core/status.ts';
 import { version } from './version.ts';
 
 /** Further behind than this at its last transaction, the worker is catching up. */
@@ -31,6 +39,8 @@ export class StatusBoard {
   #session: LiveSession | undefined;
   #streamed = false;
   #reconnects = 0;
+  /** Of the last session. Only sessions set letters aside: it holds until another worker has one. */
+  #lastLetters: LetterCounts | undefined;
   #ended: { bus: BusCounters; loop: LoopStatus; tables: Map<string, TableStatus> } = {
     bus: { accepted: 0, retried: 0, throttled: 0, requests: 0 },
     loop: { forged: 0, exceeded: 0, origins: {} },
@@ -67,7 +77,9 @@ export class StatusBoard {
 
   /** Returns whether that is news. */
   standsBy(error: BanyanError): boolean {
-    return this.#rest('standby', error);
+    const news = this.#rest('standby', error);
+    this.#lastLetters = undefined;
+    return news;
   }
 
   waits(error: BanyanError): boolean {
@@ -115,7 +127,7 @@ export class StatusBoard {
       bus: {
         type: this.#config.bus.type,
         name: this.#config.bus.name,
-        state: bus?.state ?? 'sending',
+        state: bus?.state,
         ...sum(this.#ended.bus, bus),
         inFlight: bus?.inFlight ?? 0,
         queued: bus?.queued ?? 0,
@@ -124,10 +136,10 @@ export class StatusBoard {
       traffic: { countedUntil: isoOf(session?.traffic.countedUntilMs) },
       loop: sumLoops(this.#ended.loop, session?.ownWrites.status),
       reverse: this.#reverse(),
-      deadLetters: session?.deadLetters ?? { parked: 0, groups: 0 },
+      deadLetters: session?.deadLetters ?? this.#lastLetters,
       tables: this.#tables(),
       backfills: session?.backfills ?? [],
-      findings: session?.findings ?? [],
+      findings: session?.findings,
     };
   }
 
@@ -184,6 +196,7 @@ export class StatusBoard {
     if (session === undefined) return;
     const tables = new Map(this.#tables().map((table) => [table.table, table]));
     const loop = sumLoops(this.#ended.loop, session.ownWrites.status);
+    this.#lastLetters = session.deadLetters;
     this.#ended = { bus: sum(this.#ended.bus, session.dispatcher.status), loop, tables };
     this.#session = undefined;
   }

@@ -30,7 +30,7 @@ import { Routes } from './routes.ts';
 import { StreamTypes } from './stream-types.ts';
 import { catalogRoute } from './table-shape.ts';
 import { countedPosition, Traffic } from './traffic.ts';
-import { type LiveSession, runUpkeep, type UpkeepIntervals } from './upkeep.ts';
+import { lettersOf, type LiveSession, runUpkeep, type UpkeepIntervals } from './upkeep.ts';
 import { openWriters } from './writers-seen.ts';
 
 export interface SessionOptions {
@@ -238,7 +238,7 @@ export async function runSession(options: SessionOptions): Promise<void> {
     halt,
     slot: undefined,
     backfills: [],
-    deadLetters: await state.deadLetters.counts(),
+    deadLetters: await lettersOf(state),
   };
   const upkeep = runUpkeep(session, { preparing, publisher, intervals: options.intervals, signal: ended.signal, log });
   upkeep.catch((error: unknown) => halt(toBanyanError(error, 'watching the slot')));

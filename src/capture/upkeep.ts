@@ -6,7 +6,7 @@ import { type Config, slotName } from '../config/schema.ts';
 import type { Relation } from '../core/change.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import type { Finding } from '../core/finding.ts';
-import type { BackfillProgress } from '../core/status.ts';
+import type { BackfillProgress, LetterCounts } from '../core/status.ts';
 import { sleep } from '../flow/supervise.ts';
 import { within } from '../flow/within.ts';
 import type { ReplicationStream } from '../postgres/replication-stream.ts';
@@ -73,7 +73,7 @@ export interface LiveSession {
   /** The last run of each table, as it was looked at last. */
   backfills: readonly BackfillProgress[];
   /** What `dead_letter` holds, as it was looked at last. */
-  deadLetters: { readonly parked: number; readonly groups: number };
+  deadLetters: LetterCounts;
 }
 
 export interface UpkeepIntervals {
@@ -196,12 +196,18 @@ function observer(session: LiveSession): () => Promise<void> {
     const { queued, inFlight } = session.dispatcher.status;
     const moved = progress.changes !== remembered || queued + inFlight > 0 || requests.hears();
     // Nobody else sets letters aside, or takes them out again.
-    if (moved || ++quiet % QUIET_LOOKS === 0) session.deadLetters = await state.deadLetters.counts();
+    if (moved || ++quiet % QUIET_LOOKS === 0) session.deadLetters = await lettersOf(state);
     // Only user data is worth a write of ours, or an idle database would be kept moving by the book-keeping of its own idleness.
     if (progress.changes === remembered) return;
     remembered = progress.changes;
     await state.slots.advance(ledger.watermark);
   };
+}
+
+/** What `dead_letter` holds now. */
+export async function lettersOf({ deadLetters }: State): Promise<LetterCounts> {
+  const observedAt = new Date().toISOString();
+  return { ...(await deadLetters.counts()), observedAt };
 }
 
 /** `lost`: the stream belongs to a server that is no longer what it was; a new session must ask again. */

@@ -257,7 +257,8 @@ export interface ProgressReport {
   readonly bus:
     | {
         readonly name: string;
-        readonly state: 'sending' | 'waiting' | 'halted';
+        /** undefined: no session streams, so nothing is sent. */
+        readonly state: 'sending' | 'waiting' | 'halted' | undefined;
         readonly accepted: number;
         readonly throttled: number;
         readonly queued: number;

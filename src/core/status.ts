@@ -82,7 +82,10 @@ export interface BackfillProgress {
  */
 export type ReverseState = 'off' | 'testing' | 'running' | 'waiting' | 'refused';
 
-/** Counters count since the worker started; an event counts once for each entry of `reverse.apply` that took it. */
+/**
+ * Counters count since the worker started; an event counts once for each entry of `reverse.apply` that took it. Letters and held tables are known while it runs;
+ * undefined: it does not.
+ */
 export interface ReverseStatus {
   readonly state: ReverseState;
   /** When the stream last showed this worker a test of its own, so that it would know its writes, ISO 8601; undefined: it never did. */
@@ -114,11 +117,19 @@ export interface ReverseStatus {
   /** Events that workers are at. */
   readonly inFlight: number;
   /** Letters that wait for a person, as they were looked at last. */
-  readonly parked: number;
+  readonly parked: number | undefined;
   /** Letters that wait for something to come. */
-  readonly waiting: number;
+  readonly waiting: number | undefined;
   /** `schema.name` */
-  readonly heldTables: readonly string[];
+  readonly heldTables: readonly string[] | undefined;
+}
+
+/** What `dead_letter` holds of the way out. */
+export interface LetterCounts {
+  readonly parked: number;
+  readonly groups: number;
+  /** When it was looked at, ISO 8601. */
+  readonly observedAt: string;
 }
 
 /** What `/v1/status` serves and metrics are read from. Counters count since `startedAt`. Positions are PostgreSQL's text form. */
@@ -163,7 +174,8 @@ export interface WorkerStatus {
   readonly bus: {
     readonly type: string;
     readonly name: string;
-    readonly state: 'sending' | 'waiting' | 'halted';
+    /** undefined: no session streams, so nothing is sent, and nobody knows whether it could be. */
+    readonly state: 'sending' | 'waiting' | 'halted' | undefined;
     readonly accepted: number;
     /** Entries sent again after a retriable failure. */
     readonly retried: number;
@@ -181,9 +193,11 @@ export interface WorkerStatus {
   readonly loop: LoopStatus;
   /** undefined: not configured. */
   readonly reverse: ReverseStatus | undefined;
-  readonly deadLetters: { readonly parked: number; readonly groups: number };
+  /** As they were looked at last, by the session that streams or by the last one. undefined: none has, or another worker may have changed them since. */
+  readonly deadLetters: LetterCounts | undefined;
   readonly tables: readonly TableStatus[];
   /** Of the tables that had one, the last run of each. */
   readonly backfills: readonly BackfillProgress[];
-  readonly findings: readonly Finding[];
+  /** undefined: no session streams that would have looked. */
+  readonly findings: readonly Finding[] | undefined;
 }

@@ -17,7 +17,7 @@ const STATES: readonly WorkerState[] = [
   'stopping',
 ];
 const WAL_STATUSES = ['reserved', 'extended', 'unreserved', 'lost'] as const;
-const BUS_STATES: readonly WorkerStatus['bus']['state'][] = ['sending', 'waiting', 'halted'];
+const BUS_STATES: readonly NonNullable<WorkerStatus['bus']['state']>[] = ['sending', 'waiting', 'halted'];
 const SEVERITIES = ['error', 'warning', 'info'] as const;
 const ORIGINS = ['legacy', 'foreign', 'echo', 'correction', 'trigger', 'refusal'] as const;
 const OPERATIONS = ['insert', 'update', 'delete', 'truncate', 'read'] as const;
@@ -50,13 +50,15 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   {
     name: 'banyan_findings',
     type: 'gauge',
-    help: 'Findings of the checks that the worker runs, by severity.',
+    help: 'Findings of the checks that the worker runs, by severity; no sample: no session streams.',
     labels: ['severity'],
     read: ({ findings }) =>
-      SEVERITIES.map((severity) => ({
-        value: findings.filter((finding) => finding.severity === severity).length,
-        labels: { severity },
-      })),
+      findings === undefined
+        ? []
+        : SEVERITIES.map((severity) => ({
+            value: findings.filter((finding) => finding.severity === severity).length,
+            labels: { severity },
+          })),
   },
 
   gauge('banyan_slot_held_bytes', 'WAL that the server keeps for the slot.', ({ slot }) => slot.heldBytes),
@@ -76,7 +78,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
     'WAL between the end of the server’s WAL and the confirmed position.',
     ({ slot }) => slot.lagBytes,
   ),
-  oneOf('banyan_slot_wal_status', 'The slot’s wal_status: 1 for the one it has.', {
+  oneOf('banyan_slot_wal_status', 'The slot’s wal_status: 1 for the one it has; no sample: not known.', {
     label: 'status',
     values: WAL_STATUSES,
     current: ({ slot }) => slot.walStatus,
@@ -98,7 +100,7 @@ export const metricDefinitions: readonly MetricDefinition[] = [
   counter('banyan_stream_transactions_total', 'Transactions received.', ({ stream }) => stream.transactions),
   counter('banyan_stream_reconnects_total', 'Times the stream was connected again.', ({ stream }) => stream.reconnects),
 
-  oneOf('banyan_bus_state', 'State of sending: 1 for the one it is in.', {
+  oneOf('banyan_bus_state', 'State of sending: 1 for the one it is in; no sample: no session streams.', {
     label: 'state',
     values: BUS_STATES,
     current: ({ bus }) => bus.state,
@@ -139,13 +141,18 @@ export const metricDefinitions: readonly MetricDefinition[] = [
 
   gauge(
     'banyan_dead_letters_parked',
-    'Events and changes in dead_letter that wait.',
-    ({ deadLetters }) => deadLetters.parked,
+    'Events and changes in dead_letter that wait, as they were looked at last; no sample: this worker does not know.',
+    ({ deadLetters }) => deadLetters?.parked,
   ),
   gauge(
     'banyan_dead_letter_groups',
     'Keys and held tables that wait behind them.',
-    ({ deadLetters }) => deadLetters.groups,
+    ({ deadLetters }) => deadLetters?.groups,
+  ),
+  gauge(
+    'banyan_dead_letters_observed_timestamp_seconds',
+    'When dead_letter was last looked at for these two, seconds since 1970-01-01 UTC.',
+    ({ deadLetters }) => seconds(deadLetters?.observedAt),
   ),
 
   {
@@ -241,7 +248,7 @@ function tableBackfill(
   };
 }
 
-/** One sample a value, 1 for the current one: states can be counted and alerted on without text. */
+/** One sample a value, 1 for the current one: states can be counted and alerted on without text. None where it is not known. */
 function oneOf(
   name: string,
   help: string,
@@ -253,7 +260,12 @@ function oneOf(
     type: 'gauge',
     help,
     labels: [label],
-    read: (status) => values.map((value) => ({ value: current(status) === value ? 1 : 0, labels: { [label]: value } })),
+    read: (status) => {
+      const now = current(status);
+      return now === undefined
+        ? []
+        : values.map((value) => ({ value: now === value ? 1 : 0, labels: { [label]: value } }));
+    },
   };
 }
 

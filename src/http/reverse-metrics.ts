@@ -1,5 +1,5 @@
 import type { ReverseState, ReverseStatus } from '../core/status.ts';
-import type { MetricDefinition, Sample } from './metric.ts';
+import { type MetricDefinition, type Sample, sampleOf } from './metric.ts';
 
 const STATES: readonly ReverseState[] = ['off', 'testing', 'running', 'waiting', 'refused'];
 
@@ -58,32 +58,32 @@ export const reverseMetrics: readonly MetricDefinition[] = [
     name: 'banyan_reverse_lag_seconds',
     type: 'gauge',
     help: 'How old the event that was applied last was then, by its own time; no sample: none was.',
-    read: ({ reverse }) => (reverse?.lagSeconds === undefined ? [] : [{ value: reverse.lagSeconds }]),
+    read: ({ reverse }) => sampleOf(reverse?.lagSeconds),
   },
   of('gauge', 'banyan_reverse_events_in_flight', {
     help: 'Events that are being applied.',
     read: ({ inFlight }) => inFlight,
   }),
   of('gauge', 'banyan_reverse_dead_letters_parked', {
-    help: 'Events of reverse sync in dead_letter that wait for a person.',
+    help: 'Events of reverse sync in dead_letter that wait for a person; no sample: it does not run.',
     read: ({ parked }) => parked,
   }),
   of('gauge', 'banyan_reverse_dead_letters_waiting', {
-    help: 'Events of reverse sync in dead_letter that wait for what they need to come.',
+    help: 'Events of reverse sync in dead_letter that wait for what they need to come; no sample: it does not run.',
     read: ({ waiting }) => waiting,
   }),
   of('gauge', 'banyan_reverse_tables_held', {
-    help: 'Tables that are held for reverse sync.',
-    read: ({ heldTables }) => heldTables.length,
+    help: 'Tables that are held for reverse sync; no sample: it does not run.',
+    read: ({ heldTables }) => heldTables?.length,
   }),
 ];
 
 function of(
   type: MetricDefinition['type'],
   name: string,
-  { help, read }: { readonly help: string; readonly read: (status: ReverseStatus) => number },
+  { help, read }: { readonly help: string; readonly read: (status: ReverseStatus) => number | undefined },
 ): MetricDefinition {
-  return { name, type, help, read: ({ reverse }) => (reverse === undefined ? [] : [{ value: read(reverse) }]) };
+  return { name, type, help, read: ({ reverse }) => sampleOf(reverse && read(reverse)) };
 }
 
 function outcomes({ applied, duplicate, stale, skipped, refused }: ReverseStatus): Sample[] {

@@ -111,9 +111,9 @@ export class ReverseSync {
       applied: { ...applied },
       inHand: consumer?.inHand ?? 0,
       inFlight: pipeline?.inFlight ?? 0,
-      parked: counts?.parked ?? 0,
-      waiting: counts?.waiting ?? 0,
-      heldTables: [...(parking?.heldTables ?? [])],
+      parked: counts?.parked,
+      waiting: counts?.waiting,
+      heldTables: parking && [...parking.heldTables],
     };
   }
 

@@ -42,7 +42,7 @@ async function mended(bed: ReverseWorkerBed, count: number) {
   await bed.sql('alter table orders rename column status to state');
   await bed.queue.send(...orders(1, count));
   await bed.queue.empty();
-  await worker.until('it is held', ({ reverse }) => reverse?.heldTables.length === 1);
+  await worker.until('it is held', ({ reverse }) => reverse?.heldTables?.length === 1);
   await bed.sql('alter table orders rename column state to status');
   return worker;
 }
@@ -60,7 +60,7 @@ test('other tables go on while the events of a mended table are applied, and new
   await bed.queue.empty();
   await eventually(async () => (await rows(bed, 'orders')) === 230, undefined, { timeoutMs: 30_000 });
   expect(await parked(bed)).toBe(0);
-  await worker.until('nothing is held', ({ reverse }) => reverse?.heldTables.length === 0);
+  await worker.until('nothing is held', ({ reverse }) => reverse?.heldTables?.length === 0);
 });
 
 test('a worker that is stopped meanwhile does not end them first', async () => {

@@ -46,7 +46,7 @@ test('what held up an event is no problem any more when the event is set aside w
     }
     await bed.sql(`revoke insert on orders from "${name} worker"`);
     await bed.queue.send(order(2));
-    await worker.until('the table is held', ({ reverse }) => reverse?.heldTables.length === 1);
+    await worker.until('the table is held', ({ reverse }) => reverse?.heldTables?.length === 1);
     await cancelBlocked(bed);
     await worker.until('it is set aside', ({ reverse }) => reverse?.inHand === 0);
     expect(worker.status().reverse?.problem).toBeUndefined();

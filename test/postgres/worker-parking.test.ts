@@ -122,7 +122,7 @@ describe('a poison row', () => {
       .map((event) => event.metadata.sequence);
     expect(sequences).toEqual(sequences.toSorted());
     expect(await waitingLetters(bed)).toEqual([]);
-    await second.until('no dead letters', (status) => status.deadLetters.parked === 0);
+    await second.until('no dead letters', (status) => status.deadLetters?.parked === 0);
   });
 
   test('is parked when the bus refuses it for its own fault, and nothing of another key is', async () => {

@@ -44,7 +44,7 @@ export function workerStatus(more: Partial<WorkerStatus> = {}): WorkerStatus {
     traffic: { countedUntil: '2026-03-01T12:00:02Z' },
     loop: { forged: 1_034, exceeded: 1_035, origins: { pg_16389: 1_036 } },
     reverse: undefined,
-    deadLetters: { parked: 1_012, groups: 1_013 },
+    deadLetters: { parked: 1_012, groups: 1_013, observedAt: '2026-03-01T12:00:03Z' },
     tables: [
       {
         table: 'public.orders',

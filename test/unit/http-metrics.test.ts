@@ -51,6 +51,7 @@ describe('metrics', () => {
       banyan_bus_queued_events: 1_011,
       banyan_dead_letters_parked: 1_012,
       banyan_dead_letter_groups: 1_013,
+      banyan_dead_letters_observed_timestamp_seconds: Date.parse('2026-03-01T12:00:03Z') / 1000,
       'banyan_table_changes_total{table="public.orders",operation="insert"}': 1_014,
       'banyan_table_changes_total{table="public.orders",operation="update"}': 1_015,
       'banyan_table_changes_total{table="public.orders",operation="delete"}': 1_016,
@@ -77,11 +78,20 @@ describe('metrics', () => {
 
   test('that are not known have no sample, rather than a 0', async () => {
     const status = workerStatus();
-    const unknown = { ...status.slot, heldBytes: undefined, lagBytes: undefined, observedAt: undefined };
+    const unknown = {
+      ...status.slot,
+      walStatus: undefined,
+      heldBytes: undefined,
+      lagBytes: undefined,
+      observedAt: undefined,
+    };
     const found = await samples(
       workerStatus({ bus: { ...status.bus, rateLimit: 7 } }),
       workerStatus({
         slot: unknown,
+        bus: { ...status.bus, state: undefined },
+        deadLetters: undefined,
+        findings: undefined,
         stream: { ...status.stream, receivedLsn: undefined, lagSeconds: undefined },
         backfills: status.backfills.map((run) => ({ ...run, rowsEstimated: undefined })),
       }),
@@ -93,6 +103,10 @@ describe('metrics', () => {
       'banyan_stream_lag_seconds',
       'banyan_stream_unsettled_bytes',
       'banyan_bus_rate_limit_requests_per_second',
+      'banyan_slot_wal_status',
+      'banyan_bus_state',
+      'banyan_dead_letter',
+      'banyan_findings',
       'banyan_problem',
       'banyan_backfill_rows_estimated',
     ]) {

@@ -144,6 +144,13 @@ function walReading({ slot }, now) {
 function busReading({ bus }) {
   const source = 'The worker’s count since it started';
   if (bus === undefined) return { value: UNKNOWN, level: 'unknown', about: 'no worker answered', source };
+  if (bus.state === undefined)
+    return {
+      value: 'unknown',
+      level: 'unknown',
+      about: 'no session streams: nothing is sent',
+      source: `${bus.name}, ${brief(bus.accepted)} accepted since the start`,
+    };
   return {
     value: bus.state,
     level: {
