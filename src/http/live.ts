@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import { toBanyanError } from '../core/errors.ts';
 import type { ProgressReport } from '../core/progress.ts';
+import { splitMoving } from './page/moving.js';
 import { jsonOf } from './progress-routes.ts';
 
 export interface LiveOptions {
@@ -25,10 +26,10 @@ interface Client {
   /** When its last event was written. */
   writtenAtMs: number;
   /** What it was sent last, for it not to be sent again. */
-  sent: string | undefined;
+  sent: News | undefined;
 }
 
-/** Reports to whoever looks, when they have changed. Nothing is asked for while nobody looks. */
+/** Reports to whoever looks, when they have changed, and only their times where nothing else has. Nothing is asked for while nobody looks. */
 export function serveLive(app: FastifyInstance, options: LiveOptions): void {
   const { report, maxClients = MAX_CLIENTS, everyMs = EVERY_MS, patienceMs = PATIENCE_MS } = options;
   const clients = new Set<Client>();
@@ -46,18 +47,19 @@ export function serveLive(app: FastifyInstance, options: LiveOptions): void {
     }
   };
 
-  const send = (client: Client, { event, key }: News): void => {
-    const { response } = client;
+  const send = (client: Client, news: News): void => {
+    const { response, sent } = client;
     const silentMs = performance.now() - client.writtenAtMs;
     if (response.writableNeedDrain) {
       // Whoever does not read what there is gets nothing more, and misses nothing: the next report says all that this one does.
       if (silentMs > patienceMs) response.destroy();
       return;
     }
-    if (key === client.sent && silentMs < COMMENT_MS) return;
+    const event = eventAfter(sent, news);
+    if (event === undefined && silentMs < COMMENT_MS) return;
     client.writtenAtMs = performance.now();
-    response.write(key === client.sent ? ': nothing new\n\n' : event);
-    client.sent = key;
+    client.sent = news;
+    response.write(event ?? ': nothing new\n\n');
   };
 
   app.get('/v1/events', { exposeHeadRoute: false }, async (_request, reply) => {
@@ -99,16 +101,28 @@ interface News {
   readonly event: string;
   /** Equal while nothing has changed but the time. */
   readonly key: string;
+  /** Of that alone. */
+  readonly times: string;
+}
+
+/** undefined: nothing. */
+function eventAfter(sent: News | undefined, { event, key, times }: News): string | undefined {
+  if (key !== sent?.key) return event;
+  return times === sent.times ? undefined : times;
 }
 
 async function eventOf(report: () => Promise<ProgressReport>): Promise<News> {
   try {
     const now = await report();
-    const text = jsonOf(now);
-    return { event: `event: report\ndata: ${text}\n\n`, key: text.replace(JSON.stringify(now.at), '') };
+    const { lasting, times } = splitMoving(now);
+    return {
+      event: `event: report\ndata: ${jsonOf(now)}\n\n`,
+      key: JSON.stringify(lasting),
+      times: `event: times\ndata: ${JSON.stringify(times)}\n\n`,
+    };
   } catch (error) {
     const { kind, message, remedy } = toBanyanError(error, 'looking at how far the tables are');
     const text = JSON.stringify(kind === 'unknown' ? { kind } : { kind, message, remedy });
-    return { event: `event: problem\ndata: ${text}\n\n`, key: text };
+    return { event: `event: problem\ndata: ${text}\n\n`, key: text, times: '' };
   }
 }

@@ -4,6 +4,7 @@ import { BanyanError } from '../core/errors.ts';
 import type { History, ProgressReport } from '../core/progress.ts';
 import { resolvesWithin } from '../flow/within.ts';
 import { type HistoryQuery, parseHistoryQuery } from './history-query.ts';
+import { mapMovingOfTable } from './page/moving.js';
 
 /** Where the routes have it from. */
 export interface ProgressSource {
@@ -45,8 +46,9 @@ export function serveProgress(app: FastifyInstance, source: ProgressSource): voi
     if (found === undefined) return unknownTable(reply, report);
     // A report that could not be made anew says so on every table, too: a facade that routes by it has to know.
     const body = JSON.stringify({ ...found, at: report.at, stale: report.stale });
-    // Its time is in the body, and no news.
-    const etag = `"${digest(JSON.stringify({ ...found, stale: report.stale }))}"`;
+    // When it was looked at is in the body, and no news: so what is the same by this is not the same to the letter.
+    const lasting = mapMovingOfTable(found, () => undefined);
+    const etag = `W/"${digest(JSON.stringify({ ...lasting, stale: report.stale }))}"`;
     reply
       .header('cache-control', `private, max-age=${TABLE_MAX_AGE_SECONDS}`)
       .header('vary', 'authorization')
@@ -102,7 +104,7 @@ function unknownTable(reply: FastifyReply, { tables }: ProgressReport): FastifyR
 
 function isKnown(request: FastifyRequest, etag: string): boolean {
   const known = request.headers['if-none-match']?.split(',').map((each) => each.trim().replace(/^W\//, ''));
-  return known?.includes(etag) === true;
+  return known?.includes(etag.replace(/^W\//, '')) === true;
 }
 
 function digest(text: string): string {

@@ -43,7 +43,7 @@ const ROUTES: Readonly<Record<string, string>> = {
   '/v1/tables/:table':
     'one table; who is primary, for a facade to route by: ask every few seconds, not for each request',
   '/v1/history': 'traffic and health over time: ?table=&from=&to=&step=',
-  '/v1/events': 'server-sent events: `report` whenever /v1/tables has changed',
+  '/v1/events': 'server-sent events: `report` whenever /v1/tables has changed, `times` where only time has passed',
   '/metrics': 'Prometheus metrics',
 };
 

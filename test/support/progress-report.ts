@@ -101,6 +101,31 @@ export function progressReport(more: Partial<ProgressReport> = {}): ProgressRepo
   };
 }
 
+/** Two seconds after `progressReport`, when nothing but time has passed. */
+export function laterReport(): ProgressReport {
+  const report = progressReport({ at: '2026-03-01T12:00:02.000Z' });
+  const { slot, tables } = report;
+  return {
+    ...report,
+    slot: {
+      ...slot,
+      lagSeconds: 0.9,
+      lagBytes: 464,
+      observedAt: '2026-03-01T12:00:01.000Z',
+      wal: { ...slot.wal, heldBytes: 48_000_464, growthPerSecond: 232, exhaustedInSeconds: 42_900_000 },
+    },
+    tables: tables.map((table) => ({
+      ...table,
+      gates: table.gates.map((gate) => ({
+        ...gate,
+        observedAt: gate.observedAt && '2026-03-01T12:00:01.000Z',
+        ...(gate.code === 'LAG' ? { value: '0.9 s', reason: 'for 17 min' } : {}),
+      })),
+      writes: { ...table.writes, countedUntil: '2026-03-01T12:00:01.500Z' },
+    })),
+  };
+}
+
 /** Answers as it is told to. */
 export function progressSource(report: () => ProgressReport = progressReport): ProgressSource {
   return {

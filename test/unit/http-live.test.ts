@@ -7,7 +7,8 @@ import { BanyanError } from '../../src/core/errors.ts';
 import type { ProgressReport } from '../../src/core/progress.ts';
 import { type LiveOptions, serveLive } from '../../src/http/live.ts';
 import { eventually } from '../support/eventually.ts';
-import { progressReport } from '../support/progress-report.ts';
+import { type Times, withTimes } from '../../src/http/page/moving.js';
+import { laterReport, progressReport, tableReport } from '../support/progress-report.ts';
 
 const apps: FastifyInstance[] = [];
 
@@ -51,13 +52,9 @@ const until = (what: string, holds: () => boolean) =>
   eventually(holds, () => `never: ${what}`, { timeoutMs: 5_000, everyMs: 2 });
 
 describe('events', () => {
-  test('are a report at once, and another whenever something but its time has changed', async () => {
+  test('are a report at once, only its times while nothing else has changed, and another report when something has', async () => {
     let report = progressReport();
-    let asked = 0;
-    const url = await start(async () => {
-      asked += 1;
-      return report;
-    });
+    const url = await start(async () => report);
     const { response, events, request: sent } = await listen(url);
     expect(response.headers).toMatchObject({
       'content-type': 'text/event-stream; charset=utf-8',
@@ -65,13 +62,39 @@ describe('events', () => {
     });
     await until('the first report', () => events().length === 1);
     expect(events()[0]).toEqual({ name: 'report', data: JSON.stringify(report) });
-    report = progressReport({ at: '2026-03-01T12:00:02.000Z' });
-    const before = asked;
-    await until('some looks', () => asked > before + 3);
-    expect(events()).toHaveLength(1);
+    report = laterReport();
+    await until('the times', () => events().length === 2);
+    expect(events()[1]?.name).toBe('times');
+    const times = JSON.parse(events()[1]?.data ?? '') as Times;
+    expect(JSON.stringify(withTimes(progressReport(), times))).toBe(JSON.stringify(report));
     report = progressReport({ at: '2026-03-01T12:00:04.000Z', tables: [] });
-    await until('the second report', () => events().length === 2);
-    expect(events()[1]?.data).toBe(JSON.stringify(report));
+    await until('the second report', () => events().length === 3);
+    expect(events()[2]).toEqual({ name: 'report', data: JSON.stringify(report) });
+    sent.destroy();
+  });
+
+  test('of a hundred tables are small while only time passes', async () => {
+    const tables = Array.from({ length: 100 }, (_, index) => tableReport(`public.table_${index}`));
+    let report = progressReport({ tables });
+    const url = await start(async () => report);
+    const { events, request: sent } = await listen(url);
+    await until('the report', () => events().length === 1);
+    report = { ...report, at: '2026-03-01T12:00:02.000Z' };
+    await until('the times', () => events().length === 2);
+    const [whole = 0, times = 0] = events().map(({ data }) => data?.length);
+    expect(times).toBeLessThan(whole / 50);
+    sent.destroy();
+  });
+
+  test('are nothing while the same report is shown again', async () => {
+    let asked = 0;
+    const url = await start(async () => {
+      asked += 1;
+      return progressReport();
+    });
+    const { events, request: sent } = await listen(url);
+    await until('some looks', () => asked > 4);
+    expect(events()).toHaveLength(1);
     sent.destroy();
   });
 

@@ -1,9 +1,10 @@
 // @ts-check
 import { ask, askJson, Locked } from './api.js';
+import { withTimes } from './moving.js';
 
 /** @import { ProgressReport } from '../../core/progress.ts' */
 
-/** The stream says nothing while nothing changes: then it is asked, to tell quiet from dead. */
+/** The stream says nothing while the same report stands: then it is asked, to tell quiet from dead. */
 const QUIET_MS = 5_000;
 const BACKOFF_MS = [500, 1_000, 2_000, 4_000, 8_000, 15_000];
 
@@ -96,6 +97,9 @@ async function follow(listener) {
 async function readEvents({ report, problem }, signal) {
   const { body } = await ask('/v1/events', signal);
   if (body === null) throw new Error('GET /v1/events answered without a body.');
+  // Times are of what the stream has sent, not of what was asked for meanwhile.
+  /** @type {ProgressReport | undefined} */
+  let sent;
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let text = '';
   for (;;) {
@@ -107,7 +111,8 @@ async function readEvents({ report, problem }, signal) {
     for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
       const event = parseEvent(text.slice(0, end));
       text = text.slice(end + 2);
-      if (event.name === 'report') report(JSON.parse(event.data));
+      if (event.name === 'report') report((sent = JSON.parse(event.data)));
+      if (event.name === 'times' && sent !== undefined) report((sent = withTimes(sent, JSON.parse(event.data))));
       if (event.name === 'problem') problem(problemText(JSON.parse(event.data)));
     }
   }
