@@ -15,8 +15,12 @@ afterAll(async () => {
   await server?.stop();
 });
 
-const setup = `create table orders (id integer primary key, note text)`;
-const config = { capture: [{ table: 'public.orders' }], legacy: { heartbeat: '1s' } };
+const setup = `create table orders (id integer primary key, note text);
+  create table "Order Items" (id integer primary key)`;
+const config = {
+  capture: [{ table: 'public.orders' }, { table: 'public."Order Items"' }],
+  legacy: { heartbeat: '1s' },
+};
 
 async function streaming(bed: WorkerBed): Promise<string> {
   const { worker } = await bed.start(config);
@@ -24,6 +28,16 @@ async function streaming(bed: WorkerBed): Promise<string> {
   await bed.confirmed();
   return worker.url;
 }
+
+test('the report names a table for people, and as commands take it', async () => {
+  await using bed = await makeBed(server, { name: 'reports_names', setup });
+  const url = await streaming(bed);
+  const { tables } = (await (await fetch(`${url}/v1/tables`)).json()) as ProgressReport;
+  expect(Object.fromEntries(tables.map(({ table, display }) => [table, display]))).toEqual({
+    'public.Order Items': 'public."Order Items"',
+    'public.orders': 'public.orders',
+  });
+});
 
 describe('while nothing but time passes, the worker', () => {
   test('answers 304 to whoever has the table, however often it was looked at since', async () => {

@@ -12,7 +12,8 @@ const WITH_VERB = new Set(['conflicts', 'dead-letters']);
  * @param {string} next
  */
 export function isCommand(next) {
-  const [first = '', ...rest] = next.split(' ');
+  // A name in quotes of the shell is one word, whatever stands in it.
+  const [first = '', ...rest] = next.replace(/(?:'[^']*'|\\')+/g, 'name').split(' ');
   const options = rest.findIndex((word) => word.startsWith('-'));
   const words = options < 0 ? rest.length : options;
   if (OF_TABLE.has(first)) return words === 1;

@@ -1,5 +1,5 @@
 // @ts-check
-import { nextStep, shellWord } from './commands.js';
+import { nextStep } from './commands.js';
 import { age, commandLine, el } from './dom.js';
 import { count, dateTime, percent, span, UNKNOWN } from './format.js';
 import { problemLines } from './health.js';
@@ -105,8 +105,8 @@ function pairs(list) {
   );
 }
 
-/** @param {{ open: TableReport['open'], table: string }} value */
-export function openLines({ open, table }) {
+/** @param {{ open: TableReport['open'], name: string }} value `name`: as commands take it */
+export function openLines({ open, name }) {
   const lines = [];
   if (open.held !== undefined)
     lines.push(
@@ -120,12 +120,12 @@ export function openLines({ open, table }) {
   if (open.deadLetters > 0)
     lines.push(
       el('p', { text: `${count(open.deadLetters)} parked: they wait for a person.` }),
-      commandLine(`banyan dead-letters list --table ${shellWord(table)}`),
+      commandLine(`banyan dead-letters list --table ${name}`),
     );
   if (open.conflicts > 0)
     lines.push(
       el('p', { text: `${count(open.conflicts)} in conflict: both sides changed the same row.` }),
-      commandLine(`banyan conflicts list --open --table ${shellWord(table)}`),
+      commandLine(`banyan conflicts list --open --table ${name}`),
     );
   if (open.waiting > 0)
     lines.push(

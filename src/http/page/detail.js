@@ -76,6 +76,7 @@ function build(table, close) {
   const writes = el('div');
   const backfill = el('dl', { class: 'pairs' });
   const open = el('div', { class: 'open-lines' });
+  const commands = el('div', { class: 'commands' });
   const changes = el('ol', { class: 'changes' });
   const steps = el(
     'ol',
@@ -109,12 +110,7 @@ function build(table, close) {
         class: 'quiet',
         text: 'Foreign keys, views, functions, grants and readers. What dynamic SQL reads, no catalog knows.',
       }),
-      el(
-        'div',
-        { class: 'commands' },
-        commandLine(`banyan readers ${shellWord(table)}`),
-        commandLine(`banyan writers ${shellWord(table)}`),
-      ),
+      commands,
     ),
     section('Stage history', changes),
   );
@@ -124,6 +120,10 @@ function build(table, close) {
   const setWrites = part(writes, numbersOfWrites);
   const setBackfill = part(backfill, backfillLines);
   const setOpen = part(open, openLines);
+  const setCommands = part(commands, (/** @type {string} */ name) => [
+    commandLine(`banyan readers ${name}`),
+    commandLine(`banyan writers ${name}`),
+  ]);
   const setChanges = part(changes, changeList);
 
   return {
@@ -147,11 +147,13 @@ function build(table, close) {
       });
       setText(facts, factsText(report, now));
       const { gates, target, verdict } = report;
+      const name = shellWord(report.display);
       setGates({ gates, results: gates.map((gate) => resultOf(gate, now)) });
-      setVerdict({ table, target, verdict, counts: tallyText(tally(gates, now)) });
+      setVerdict({ name, target, verdict, counts: tallyText(tally(gates, now)) });
       setWrites({ writes: report.writes });
       setBackfill({ run: report.backfill });
-      setOpen({ open: report.open, table });
+      setOpen({ open: report.open, name });
+      setCommands(name);
       setChanges({ changes: report.changes });
       refreshAges(root, now);
       history.set(report, now);
@@ -184,8 +186,8 @@ function factsText({ stage, primary, reverse, stageSince, stageBy, lastEchoAt },
   return `${STAGE_MEANING[stage]}${since} ${who}; ${back}.${echo}`;
 }
 
-/** @param {{ table: string, target: string | undefined, verdict: string | undefined, counts: string }} what */
-function verdictLines({ table, target, verdict, counts }) {
+/** @param {{ name: string, target: string | undefined, verdict: string | undefined, counts: string }} what `name`: as commands take it */
+function verdictLines({ name, target, verdict, counts }) {
   if (target === undefined) return [el('p', { class: 'quiet', text: 'No further move.' })];
   const words = /** @type {Record<string, string>} */ ({
     ready: 'Ready',
@@ -201,10 +203,6 @@ function verdictLines({ table, target, verdict, counts }) {
       ` to ${target} `,
       el('span', { class: 'quiet', text: counts }),
     ),
-    commandLine(
-      result === 'ready'
-        ? `banyan stage ${shellWord(table)} --to ${target}`
-        : `banyan verdict ${shellWord(table)} --to ${target}`,
-    ),
+    commandLine(result === 'ready' ? `banyan stage ${name} --to ${target}` : `banyan verdict ${name} --to ${target}`),
   ];
 }
