@@ -71,11 +71,12 @@ function slotText({ active, walStatus }: ProgressReport['slot']): string {
 function troubleLines({ report, noWorker, output }: StatusView): string[] {
   const { worker, slot, stale, reverse, gaps } = report;
   const lines: string[] = [];
-  const tell = (style: 'red' | 'yellow', text: string, indent = ''): void => {
+  const tell = (style: 'red' | 'yellow' | undefined, text: string, indent = ''): void => {
     // What to do stands at the end.
     for (const [index, line] of wrap(visible(text), WIDTH - indent.length).entries()) {
       const begin = index === 0 ? indent : ' '.repeat(indent.length);
-      lines.push(output.paint(style, cutEnd(begin + line, WIDTH)));
+      const fitted = cutEnd(begin + line, WIDTH);
+      lines.push(style === undefined ? fitted : output.paint(style, fitted));
     }
   };
   if (worker === undefined) {
@@ -91,6 +92,11 @@ function troubleLines({ report, noWorker, output }: StatusView): string[] {
     ['reverse sync', reverse?.problem],
   ] as const) {
     if (problem === undefined) continue;
+    // Standing by is no trouble: the line says for whom.
+    if (problem.kind === 'slot-in-use') {
+      tell(undefined, `${what} stands by: ${problem.message}`);
+      continue;
+    }
     tell('red', `${what}: ${problem.message}`);
     tell('red', problem.remedy, REMEDY);
   }

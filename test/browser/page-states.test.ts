@@ -1,8 +1,9 @@
+import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ProgressReport } from '../../src/core/progress.ts';
 import { type Browser, noBrowser, startBrowser } from '../support/browser.ts';
 import { startPageBed } from '../support/page-bed.ts';
-import { tableReport } from '../support/progress-report.ts';
+import { progressReport, tableReport } from '../support/progress-report.ts';
 
 const WIDE = { width: 1440, height: 900 };
 const why = noBrowser === undefined ? '' : ` (not looked at: ${noBrowser})`;
@@ -55,4 +56,36 @@ describe.skipIf(noBrowser !== undefined)(`what the page says${why}`, () => {
     expect(await bed.page.locator('#rows .next .command code').textContent()).toBe(`banyan ${table.next}`);
     expect(bed.errors).toEqual([]);
   });
+
+  test('a worker that stands by is no problem: it says for whom', async () => {
+    const { worker, bus } = progressReport();
+    const problem = {
+      kind: 'slot-in-use',
+      message: 'slot banyan_shop is read by banyan shop (pid 4711)',
+      remedy: 'none: this worker takes over when the other one stops',
+      since: '2026-03-01T11:00:00.000Z',
+    } as const;
+    await using bed = await open({
+      worker: worker && { ...worker, state: 'standby', problem },
+      bus: bus && { ...bus, state: undefined },
+      reverse: { state: 'off', problem: undefined, inHand: 0, lagSeconds: undefined },
+    });
+    const note = bed.page.locator('#problems .problem');
+    expect(await note.count()).toBe(1);
+    expect(await note.textContent()).toContain('slot banyan_shop is read by banyan shop (pid 4711)');
+    expect(await note.textContent()).not.toContain('Remedy');
+    expect(await classesOf(bed.page, '#problems .problem')).toContain('mild');
+    expect(await levels(bed.page)).toMatchObject({ Worker: 'plain', Bus: 'unknown', 'Way back': 'unknown' });
+    expect(bed.errors).toEqual([]);
+  });
 });
+
+function classesOf(page: Page, selector: string): Promise<string[]> {
+  return page.evaluate(`[...document.querySelector('${selector}').classList]`);
+}
+
+/** How each card of the health strip is shown. */
+function levels(page: Page): Promise<Record<string, string>> {
+  return page.evaluate(`Object.fromEntries([...document.querySelectorAll('#health .reading')]
+    .map((card) => [card.querySelector('h2').textContent, [...card.classList].at(-1)]))`);
+}

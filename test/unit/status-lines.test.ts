@@ -140,6 +140,22 @@ describe('the lines of a status', () => {
     expect(told.filter((line) => widthOf(line) > 100)).toEqual([]);
   });
 
+  test('show calmly that the worker stands by, and for whom', () => {
+    const problem = {
+      kind: 'slot-in-use',
+      message: 'slot banyan_shop is read by banyan shop (pid 4711)',
+      remedy: 'none: this worker takes over when the other one stops',
+      since: '',
+    } as const;
+    const shown = statusLines({
+      report: progressReport({ worker: { state: 'standby', problem, version: '', startedAt: '' } }),
+      noWorker: undefined,
+      output: { paint: (style, text) => `${style}: ${text}` },
+    });
+    expect(shown).toContain('worker stands by: slot banyan_shop is read by banyan shop (pid 4711)');
+    expect(shown.filter((line) => line.startsWith('red'))).toEqual([]);
+  });
+
   test('show a waiver, and that not all of the time was counted', () => {
     const table = tableReport('public.orders');
     const waiver = { by: 'ada', reason: 'no parity yet', until: '2026-04-01T00:00:00.000Z' };

@@ -79,7 +79,7 @@ function workerReading({ worker }, now) {
   const levels = {
     streaming: 'good',
     'catching-up': 'warn',
-    standby: 'warn',
+    standby: 'plain',
     starting: 'warn',
     waiting: 'bad',
     halted: 'bad',
@@ -141,14 +141,14 @@ function walReading({ slot }, now) {
  * @param {ProgressReport} report
  * @returns {Reading}
  */
-function busReading({ bus }) {
+function busReading({ bus, worker }) {
   const source = 'The worker’s count since it started';
   if (bus === undefined) return { value: UNKNOWN, level: 'unknown', about: 'no worker answered', source };
   if (bus.state === undefined)
     return {
       value: 'unknown',
       level: 'unknown',
-      about: 'no session streams: nothing is sent',
+      about: worker?.state === 'standby' ? 'the other worker sends' : 'no session streams: nothing is sent',
       source: `${bus.name}, ${brief(bus.accepted)} accepted since the start`,
     };
   return {
@@ -193,13 +193,15 @@ function reverseReading({ reverse, worker }) {
 /** @param {ProgressReport} report */
 function problemsIn({ worker, reverse }) {
   const found = [];
-  if (worker?.problem !== undefined) found.push({ what: `The worker is ${worker.state}`, problem: worker.problem });
-  else if (worker?.state === 'standby')
+  if (worker?.state === 'standby') {
+    const holder = worker.problem === undefined ? '' : ` (${worker.problem.message})`;
     found.push({
       what: 'This worker stands by',
       problem: undefined,
-      note: 'Another worker holds the slot and does the work. What only that one knows is missing here.',
+      note: `Another worker does the work${holder}; this one takes over when that stops. What only the other one knows is missing here.`,
     });
+  } else if (worker?.problem !== undefined)
+    found.push({ what: `The worker is ${worker.state}`, problem: worker.problem });
   if (reverse?.problem !== undefined)
     found.push({ what: `Reverse sync is ${reverse.state}`, problem: reverse.problem });
   return found;
