@@ -150,7 +150,7 @@ describe('the lines of a status', () => {
     const shown = statusLines({
       report: progressReport({ worker: { state: 'standby', problem, version: '', startedAt: '' } }),
       noWorker: undefined,
-      output: { paint: (style, text) => `${style}: ${text}` },
+      output: { paint: (style, text) => `${[style].flat().join(' ')}: ${text}` },
     });
     expect(shown).toContain('worker stands by: slot banyan_shop is read by banyan shop (pid 4711)');
     expect(shown.filter((line) => line.startsWith('red'))).toEqual([]);

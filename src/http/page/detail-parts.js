@@ -1,6 +1,6 @@
 // @ts-check
 import { nextStep } from './commands.js';
-import { age, commandLine, el } from './dom.js';
+import { age, commandLine, el, part, setAttr } from './dom.js';
 import { count, dateTime, percent, span, UNKNOWN } from './format.js';
 import { problemLines } from './health.js';
 import { dotClass } from './track.js';
@@ -8,45 +8,76 @@ import { CLASSES, tally, tallyText } from './words.js';
 
 /** @import { BackfillReport, Gate, GateResult, StageChange, TableReport, WritesReport } from '../../core/progress.ts' */
 
-/** @param {{ gates: readonly Gate[], results: readonly GateResult[] }} value `results`: of now */
-export function gateList({ gates, results }) {
-  return gates.map((gate, index) => {
-    const result = results[index] ?? 'unknown';
-    const isExpired = result === 'unknown' && gate.result === 'pass';
-    const measured =
-      gate.observedAt === undefined
-        ? [`${gate.source}, never measured`]
-        : [`${gate.source}, measured `, age(gate.observedAt), `, good for ${span(gate.ttlSeconds)}`];
-    const item = el(
-      'li',
-      { class: `gate ${result}` },
-      el('i', { class: dotClass(gate, result), attrs: { 'aria-hidden': 'true' } }),
-      el(
-        'div',
-        { class: 'gate-head' },
-        el('b', { class: 'code', text: gate.code }),
-        el('span', { class: `gate-result ${result}`, text: result }),
-        el(
-          'span',
-          { class: 'gate-value number' },
-          el('b', { text: gate.value ?? 'not measured' }),
-          ` needs ${gate.threshold}`,
-        ),
-      ),
-      el('p', { text: isExpired ? `${gate.reason} (The evidence has grown too old.)` : gate.reason }),
-      el('p', { class: 'source' }, ...measured),
-    );
-    if (gate.waiver !== undefined) {
-      const { by, reason, until } = gate.waiver;
-      item.append(el('p', { class: 'waiver', text: `Waived by ${by} until ${dateTime(until)}: ${reason}` }));
-    }
-    if (gate.next !== undefined && result !== 'pass') item.append(nextStep(gate.next));
-    return item;
-  });
+/**
+ * One item a gate, which stays while another one changes.
+ *
+ * @param {HTMLElement} host
+ * @returns {(gates: readonly Gate[], results: readonly GateResult[]) => void} `results`: of now
+ */
+export function gateList(host) {
+  /** @type {Map<string, ReturnType<typeof gateItem>>} */
+  const items = new Map();
+  return (gates, results) => {
+    const roots = gates.map((gate, index) => {
+      const item = items.get(gate.code) ?? gateItem();
+      items.set(gate.code, item);
+      item.set(gate, results[index] ?? 'unknown');
+      return item.root;
+    });
+    if (roots.length === host.children.length && roots.every((root, index) => root === host.children[index])) return;
+    host.replaceChildren(...roots);
+  };
 }
 
-/** @param {{ writes: WritesReport }} value */
-export function numbersOfWrites({ writes }) {
+function gateItem() {
+  const root = el('li');
+  const setLines = part(root, gateLines);
+  return {
+    root,
+    /**
+     * @param {Gate} gate
+     * @param {GateResult} result
+     */
+    set({ observedAt, ...gate }, result) {
+      setAttr(root, 'class', `gate ${result}`);
+      setLines({ gate, result, isMeasured: observedAt !== undefined }, observedAt === undefined ? [] : [observedAt]);
+    },
+  };
+}
+
+/** @param {{ gate: Omit<Gate, 'observedAt'>, result: GateResult, isMeasured: boolean }} value `result`: of now */
+function gateLines({ gate, result, isMeasured }) {
+  const isExpired = result === 'unknown' && gate.result === 'pass';
+  const measured = isMeasured
+    ? [`${gate.source}, measured `, age(), `, good for ${span(gate.ttlSeconds)}`]
+    : [`${gate.source}, never measured`];
+  const lines = [
+    el('i', { class: dotClass(gate, result), attrs: { 'aria-hidden': 'true' } }),
+    el(
+      'div',
+      { class: 'gate-head' },
+      el('b', { class: 'code', text: gate.code }),
+      el('span', { class: `gate-result ${result}`, text: result }),
+      el(
+        'span',
+        { class: 'gate-value number' },
+        el('b', { text: gate.value ?? 'not measured' }),
+        ` needs ${gate.threshold}`,
+      ),
+    ),
+    el('p', { text: isExpired ? `${gate.reason} (The evidence has grown too old.)` : gate.reason }),
+    el('p', { class: 'source' }, ...measured),
+  ];
+  if (gate.waiver !== undefined) {
+    const { by, reason, until } = gate.waiver;
+    lines.push(el('p', { class: 'waiver', text: `Waived by ${by} until ${dateTime(until)}: ${reason}` }));
+  }
+  if (gate.next !== undefined && result !== 'pass') lines.push(nextStep(gate.next));
+  return lines;
+}
+
+/** @param {{ writes: Omit<WritesReport, 'countedUntil'>, isKnown: boolean }} value `isKnown`: up to when they are counted */
+export function numbersOfWrites({ writes, isKnown }) {
   const sum = CLASSES.reduce((total, { key }) => total + writes[key], 0);
   const share = writes.legacyShare === undefined ? 'no writes of either side' : `${percent(writes.legacyShare)} legacy`;
   const isCounted = writes.covered !== 'none';
@@ -71,7 +102,7 @@ export function numbersOfWrites({ writes }) {
           'p',
           { class: 'source' },
           `${count(sum)} in the last ${span(writes.windowSeconds)}, ${share}. WAL, counted `,
-          writes.countedUntil === undefined ? UNKNOWN : age(writes.countedUntil),
+          isKnown ? age() : UNKNOWN,
           `.${covered}`,
         ),
   ];

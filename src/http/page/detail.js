@@ -115,7 +115,7 @@ function build(table, close) {
     section('Stage history', changes),
   );
 
-  const setGates = part(gateHost, (/** @type {Parameters<typeof gateList>[0]} */ value) => gateList(value));
+  const setGates = gateList(gateHost);
   const setVerdict = part(verdictHost, verdictLines);
   const setWrites = part(writes, numbersOfWrites);
   const setBackfill = part(backfill, backfillLines);
@@ -148,9 +148,14 @@ function build(table, close) {
       setText(facts, factsText(report, now));
       const { gates, target, verdict } = report;
       const name = shellWord(report.display);
-      setGates({ gates, results: gates.map((gate) => resultOf(gate, now)) });
+      setGates(
+        gates,
+        gates.map((gate) => resultOf(gate, now)),
+      );
       setVerdict({ name, target, verdict, counts: tallyText(tally(gates, now)) });
-      setWrites({ writes: report.writes });
+      const { countedUntil, ...counted } = report.writes;
+      const isKnown = countedUntil !== undefined;
+      setWrites({ writes: counted, isKnown }, isKnown ? [countedUntil] : []);
       setBackfill({ run: report.backfill });
       setOpen({ open: report.open, name });
       setCommands(name);

@@ -55,30 +55,31 @@ export function setAttr(node, name, value) {
 }
 
 /**
- * A part that is built again only when what it shows has changed.
+ * A part that is built again only when what it shows has changed: what is built anew loses its focus, and what was selected in it.
  *
  * @template T
  * @param {HTMLElement} host
  * @param {(value: T) => Node[]} build
- * @returns {(value: T) => void}
+ * @returns {(value: T, times?: readonly string[]) => void} `times`: those of its ages, in their order, which move with every report
  */
 export function part(host, build) {
   /** @type {string | undefined} */
   let shown;
-  return (value) => {
+  return (value, times = []) => {
     const key = JSON.stringify(value) ?? '';
-    if (key === shown) return;
+    if (key !== shown) host.replaceChildren(...build(value));
     shown = key;
-    host.replaceChildren(...build(value));
+    const ages = host.querySelectorAll('[data-age]');
+    times.forEach((time, index) => ages[index] && setAttr(ages[index], 'datetime', time));
   };
 }
 
 /**
  * An age, which `refreshAges` keeps true: what it stands in need not be built again for it.
  *
- * @param {string} at ISO 8601
+ * @param {string} [at] ISO 8601; default: `part` is told
  */
-export function age(at) {
+export function age(at = '') {
   return el('time', { attrs: { datetime: at, 'data-age': '' } });
 }
 

@@ -71,7 +71,7 @@ export function gateDots() {
 }
 
 /**
- * @param {Gate} gate
+ * @param {Pick<Gate, 'waiver'>} gate
  * @param {'pass' | 'fail' | 'unknown'} result
  */
 export function dotClass(gate, result) {
