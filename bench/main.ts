@@ -8,6 +8,7 @@ import { hotKey } from './scenarios/hot-key.ts';
 import { hugeTransaction } from './scenarios/huge-transaction.ts';
 import { latency } from './scenarios/latency.ts';
 import { reverse } from './scenarios/reverse.ts';
+import { writerTrigger } from './scenarios/writer-trigger.ts';
 
 const scenarios: Readonly<Record<string, Scenario>> = {
   'forward-null': forwardNull,
@@ -18,6 +19,7 @@ const scenarios: Readonly<Record<string, Scenario>> = {
   latency,
   'backfill-latency': backfillLatency,
   reverse,
+  'writer-trigger': writerTrigger,
 };
 
 const command = new Command('bench')
