@@ -30,8 +30,9 @@ export function size(bytes) {
   const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
   let value = Math.abs(bytes);
   let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
+  // As the configuration and `status` count them.
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1_000;
     unit += 1;
   }
   const digits = unit > 0 && value < 10 ? 1 : 0;
