@@ -55,6 +55,16 @@ export function setAttr(node, name, value) {
 }
 
 /**
+ * What a tooltip says, put together when the pointer comes: the ages in it go on all the time, in rows that nobody looks at too.
+ *
+ * @param {HTMLElement} node
+ * @param {() => string | undefined} text
+ */
+export function tooltip(node, text) {
+  node.addEventListener('pointerenter', () => setAttr(node, 'title', text()));
+}
+
+/**
  * A part that is built again only when what it shows has changed: what is built anew loses its focus, and what was selected in it.
  *
  * @template T

@@ -1,7 +1,7 @@
 // @ts-check
 import { spark } from './charts.js';
 import { nextStep } from './commands.js';
-import { el, part, setAttr, setText } from './dom.js';
+import { el, part, setAttr, setText, tooltip } from './dom.js';
 import { ago, brief, count, percent, span, UNKNOWN } from './format.js';
 import { lastHour, perMinute, shareOver, stack, totals } from './series.js';
 import { gateDots, stageTrack } from './track.js';
@@ -64,6 +64,14 @@ export function tableRow(table) {
   /** @type {{ report: TableReport, now: number } | undefined} */
   let shown;
 
+  // What lies above the link of the row.
+  root.addEventListener('click', ({ target }) => {
+    const isSelecting = getSelection()?.isCollapsed === false;
+    if (target instanceof Element && target.closest('a, button, .command') === null && !isSelecting) link.click();
+  });
+  tooltip(writes, () => shown && writesTitle(shown));
+  tooltip(shares, () => shown && shareTitle(shown));
+
   const plot = () => {
     if (!isVisible || shown === undefined) return;
     const series = lastHour(shown.report.recent, shown.report.writes, shown.now);
@@ -99,16 +107,9 @@ export function tableRow(table) {
       const minute = perMinute(series);
       setText(rate, minute === undefined ? UNKNOWN : brief(minute));
       setAttr(rate, 'class', minute === undefined ? 'number unknown' : 'number');
-      const source = `Source: the WAL, counted ${ago(report.writes.countedUntil, now)}.`;
-      const sums = totals(series).map(({ label, sum }) => `${label} ${count(sum)}`);
-      setAttr(writes, 'title', `Last whole minute. The last hour: ${sums.join(', ')}. ${source}`);
       const owned = newShare(report);
       setText(share, percent(owned));
       setAttr(share, 'class', owned === undefined ? 'number unknown' : 'number');
-      const { uncovered, windowSeconds } = report.writes;
-      const window = span(windowSeconds);
-      const covered = uncovered === undefined ? '' : ` Not all of it is known: ${uncovered}.`;
-      setAttr(shares, 'title', `Of the writes of ${window}, triggers apart. ${source}${covered}`);
       setOpen(problemsOf(report));
       setNext(report.next);
       plot();
@@ -131,6 +132,27 @@ export function tableRow(table) {
       root.classList.add('moved');
     },
   };
+}
+
+/** @param {{ report: TableReport, now: number }} shown */
+function writesTitle({ report, now }) {
+  const sums = totals(lastHour(report.recent, report.writes, now)).map(({ label, sum }) => `${label} ${count(sum)}`);
+  return `Last whole minute. The last hour: ${sums.join(', ')}. ${sourceText(report, now)}`;
+}
+
+/** @param {{ report: TableReport, now: number }} shown */
+function shareTitle({ report, now }) {
+  const { uncovered, windowSeconds } = report.writes;
+  const covered = uncovered === undefined ? '' : ` Not all of it is known: ${uncovered}.`;
+  return `Of the writes of ${span(windowSeconds)}, triggers apart. ${sourceText(report, now)}${covered}`;
+}
+
+/**
+ * @param {TableReport} report
+ * @param {number} now
+ */
+function sourceText({ writes }, now) {
+  return `Source: the WAL, counted ${ago(writes.countedUntil, now)}.`;
 }
 
 /**

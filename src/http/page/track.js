@@ -1,5 +1,5 @@
 // @ts-check
-import { el, setAttr, setText } from './dom.js';
+import { el, setAttr, setText, tooltip } from './dom.js';
 import { ago } from './format.js';
 import { STAGE_MEANING, STAGES, tally, tallyText, resultOf } from './words.js';
 
@@ -41,6 +41,9 @@ export function gateDots() {
   const target = el('span', { class: 'quiet' });
   const spoken = el('span', { class: 'unseen' });
   const root = el('div', { class: 'gates' }, dots, el('span', { class: 'gates-words' }, number, ' ', target, spoken));
+  /** @type {{ gates: readonly Gate[], now: number } | undefined} */
+  let shown;
+  tooltip(root, () => shown && (shown.gates.map((gate) => gateLine(gate, shown?.now ?? 0)).join('\n') || undefined));
   return {
     root,
     /**
@@ -48,12 +51,12 @@ export function gateDots() {
      * @param {number} now
      */
     set({ gates, target: to, stage }, now) {
+      shown = { gates, now };
       if (to === undefined || gates.length === 0) {
         dots.replaceChildren();
         setText(number, '');
         setText(target, stage === 'retired' ? 'no stage after it' : 'moves by itself');
         setText(spoken, '');
-        setAttr(root, 'title', undefined);
         return;
       }
       while (dots.children.length > gates.length) dots.lastChild?.remove();
@@ -65,7 +68,6 @@ export function gateDots() {
       setText(number, `${counts.pass + counts.waived}/${counts.total}`);
       setText(target, `to ${to}`);
       setText(spoken, `: ${tallyText(counts)}`);
-      setAttr(root, 'title', gates.map((gate) => gateLine(gate, now)).join('\n'));
     },
   };
 }
