@@ -150,8 +150,9 @@ export function stageChangeStore(scope: StateScope, secrets: ReverseSecretStore)
           values: [connector],
         });
         const rows = await queryStateIn<ChangeRow>(client, scope, {
-          sql: `update {stage_change} set announced = true where id in (
-                  select max(id) from {stage_change} where connector = $1 group by table_name)
+          // With what was not announced yet: it would come behind a later move of its table.
+          sql: `update {stage_change} set announced = true where connector = $1 and (not announced or id in (
+                  select max(id) from {stage_change} where connector = $1 group by table_name))
                 returning ${COLUMNS}`,
           values: [connector],
         });

@@ -157,3 +157,25 @@ test.each(['with the tables', 'elsewhere'])(
     expect(new Set([...told, ...repeated].map(({ data }) => data['move'])).size).toBe(4);
   },
 );
+
+test('with the state elsewhere, what could not be announced stands in its order before a slot that is new', async () => {
+  await using parts = new AsyncDisposableStack();
+  const open = async (name: string) =>
+    parts.adopt(new pg.Pool({ connectionString: await server.createDatabase(name), max: 2 }), (pool) => pool.end());
+  const legacy = await open('announced_order');
+  const state = await openState({ pool: await open('announced_order_state'), connector: 'shop', schema: 'banyan' });
+  await legacy.query(`select pg_create_logical_replication_slot('announced_order', 'test_decoding')`);
+  // The command reaches the state, and not the legacy database.
+  const unreachable = parts.adopt(
+    new pg.Pool({ connectionString: 'postgresql://nobody@127.0.0.1:1/nowhere' }),
+    (pool) => pool.end(),
+  );
+  for (const to of ['new-primary', 'shadow', 'new-primary', 'shadow'] as const) await moveBy(state, unreachable, to);
+  await state.stageChanges.announceAgain(legacy);
+  expect(await state.stageChanges.announce(legacy)).toBe(0);
+  const { rows } = await legacy.query<{ data: string }>(
+    `select data from pg_logical_slot_get_changes('announced_order', null, null) where data like 'message:%'`,
+  );
+  await legacy.query(`select pg_drop_replication_slot('announced_order')`);
+  expect(rows.map(({ data }) => Number(/"move":\s*(\d+)/.exec(data)?.[1]))).toEqual([1, 2, 3, 4]);
+});
