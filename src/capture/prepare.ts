@@ -55,8 +55,10 @@ export async function prepareCapture(options: PrepareOptions): Promise<Prepared>
     await options.checkMapping({ server, resolved, identity: { systemId: server.systemId, epoch: 0 } });
   }
   await keepPublication(options, { server, resolved });
-  const identity = await keepSlot(options, { server, recorded, verdict });
+  const { identity, record } = await keepSlot(options, { server, recorded, verdict });
   await recordTables(options, { resolved, isNewStream: verdict.status !== 'resume' });
+  // Last, so that whoever is interrupted before takes the stream for a new one again.
+  if (record !== undefined) await state.slots.save(record);
   return { server, identity, resolved };
 }
 
@@ -181,7 +183,7 @@ async function keepPublication(
 async function keepSlot(
   options: PrepareOptions,
   facts: { server: Server; recorded: SlotRecord | undefined; verdict: SlotVerdict },
-): Promise<StreamIdentity> {
+): Promise<{ readonly identity: StreamIdentity; readonly record: Omit<SlotRecord, 'updatedAt'> | undefined }> {
   const { config, connection, state, signal, log } = options;
   const { server, recorded, verdict } = facts;
   const name = slotName(config);
@@ -199,7 +201,7 @@ async function keepSlot(
     if (recorded !== undefined && (verdict.promoted || recorded.slotName !== name)) {
       await state.slots.save({ ...recorded, ...record });
     }
-    return identity;
+    return { identity, record: undefined };
   }
   let position: Lsn;
   if (verdict.status === 'adopt') {
@@ -225,6 +227,5 @@ async function keepSlot(
   }
   // Before the slot is on record, so that whoever is interrupted does it again.
   await state.stageChanges.announceAgain(options.pool);
-  await state.slots.save({ ...record, createdLsn: position, confirmedLsn: position });
-  return identity;
+  return { identity, record: { ...record, createdLsn: position, confirmedLsn: position } };
 }

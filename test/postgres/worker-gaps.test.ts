@@ -133,6 +133,26 @@ describe('the slot', () => {
     expect((await (await bed.state()).slots.get())?.slotName).toBe(other);
   });
 
+  test('made anew is new until the tables are on record too, whatever comes between', async () => {
+    await using bed = await makeBed(server, { name: 'slot_cut', setup });
+    const first = await bed.start(config);
+    await bed.confirmed();
+    await first.stop();
+    await freeSlot(bed);
+    const running = await bed.start(config, { dontWait: true });
+    await gapsAtHalt(bed, running);
+    await bed.sql(`create function cut() returns trigger language plpgsql as $$ begin raise exception using errcode = '57P01'; end $$;
+      create trigger cut before insert or update on banyan.table_record for each row when (new.published_since_lsn > '0/0')
+      execute function cut()`);
+    await bed.acceptGap(config, { backfill: false });
+    await running.until('cut short', ({ stream }) => stream.reconnects > 0);
+    await bed.sql('drop trigger cut on banyan.table_record');
+    await running.until('streaming', ({ state }) => state === 'streaming');
+    const [early] = await bed.sql(`select table_name from banyan.table_record
+      where published_since_lsn < (select created_lsn from banyan.slot_record)`);
+    expect(early).toBeUndefined();
+  });
+
   test('of another plugin is refused and left alone', async () => {
     await using bed = await makeBed(server, { name: 'slot_foreign', setup });
     await bed.sql(`select pg_create_physical_replication_slot('${bed.slot}')`);
