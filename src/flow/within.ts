@@ -29,6 +29,8 @@ export async function resolvesWithin(limitMs: number, promise: Promise<unknown>)
 
 /** Waits for `promise` until the signal aborts, then rejects with its reason; the promise goes on for others. */
 export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  // Also where nobody waits for it any more: its failure must not end the process.
+  promise.catch(() => undefined);
   signal.throwIfAborted();
   const aborted = Promise.withResolvers<never>();
   const abort = () => aborted.reject(abortReason(signal));
