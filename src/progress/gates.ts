@@ -1,4 +1,5 @@
 import { type GateCode, type Gate, type GateResult, type Stage, type TargetStage } from '../core/progress.ts';
+import { reverseIsOn } from '../core/stages.ts';
 import { legacyReads, legacyWrites, dependants } from './legacy-gates.ts';
 import { isRollback } from './stages.ts';
 import type { Facts, RunFacts, TableFacts } from './table-facts.ts';
@@ -209,7 +210,11 @@ function reverseTest({ facts, table, from, to }: Question): Evidence {
   }
   if (observedAt !== undefined && !byTest && !isSince(observedAt, table.publishedSince)) {
     const reason = 'the table was put into the stream anew since the write that it showed last';
-    return { ...base, result: 'unknown', reason, next: 'have the new system change a row of it' };
+    // In the other stages what the new system sends is skipped: nothing would ever come.
+    const next = reverseIsOn(from)
+      ? 'have the new system change a row of it'
+      : 'go by way of dual, where its events are applied, or waive this in the open';
+    return { ...base, result: 'unknown', reason, next };
   }
   if (observedAt !== undefined) {
     const reason = byTest ? 'the stream showed the worker its own write' : 'the stream showed a write of reverse sync';
@@ -217,7 +222,11 @@ function reverseTest({ facts, table, from, to }: Question): Evidence {
   }
   if (!byTest) {
     const reason = 'the stream has shown no write of reverse sync to this table yet';
-    return { ...base, result: 'unknown', reason, next: 'have the new system change a row of it' };
+    // In the other stages what the new system sends is skipped: nothing would ever come.
+    const next = reverseIsOn(from)
+      ? 'have the new system change a row of it'
+      : 'go by way of dual, where its events are applied, or waive this in the open';
+    return { ...base, result: 'unknown', reason, next };
   }
   const reason = 'the worker has not seen a write of its own in the stream yet';
   return { ...base, result: 'unknown', reason, next: 'check --reverse' };

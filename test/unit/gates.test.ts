@@ -433,6 +433,13 @@ const cases: readonly Case[] = [
   },
   {
     gate: 'LEGACY_WRITES',
+    what: 'that long a time was not asked about',
+    to: 'retired',
+    writes: { quiet: undefined },
+    is: 'unknown',
+  },
+  {
+    gate: 'LEGACY_WRITES',
     what: 'to retired: counted for less than is asked for',
     to: 'retired',
     facts: { countingSince: ago(13, 'd') },
@@ -536,6 +543,23 @@ describe('a gate', () => {
         each.what,
         'pass',
       ]);
+    }
+  });
+
+  test('asks for a write of the new system only where one would be applied', () => {
+    for (const [from, next] of [
+      ['dual', /change a row/],
+      ['shadow', /by way of dual/],
+    ] as const) {
+      const gate = measured({
+        gate: 'REVERSE_TEST',
+        what: from,
+        from,
+        to: 'new-primary',
+        writes: { lastEchoAt: undefined },
+        is: 'unknown',
+      });
+      expect(gate.next).toMatch(next);
     }
   });
 
