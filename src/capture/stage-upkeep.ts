@@ -3,13 +3,11 @@ import { isTableCapture } from '../config/schema.ts';
 import { BanyanError, toBanyanError } from '../core/errors.ts';
 import { type Lsn, ZERO_LSN } from '../core/lsn.ts';
 import type { Stage } from '../core/progress.ts';
-import { type AutomaticFacts, automaticStage, FIRST_STAGE } from '../core/stages.ts';
+import { type AutomaticFacts, automaticStage, BY_ITSELF, FIRST_STAGE } from '../core/stages.ts';
 import type { BackfillStatus } from '../state/backfills.ts';
 import { seldom } from './seldom.ts';
 import type { LiveSession } from './upkeep.ts';
 
-/** Whose the moves are that nobody commanded. */
-const ACTOR = 'banyan';
 /** Between two looks for changes that a command could not announce, where the state is in another database. */
 const ANNOUNCE_MS = 60_000;
 const OPEN: ReadonlySet<BackfillStatus> = new Set(['waiting', 'running', 'paused']);
@@ -96,7 +94,7 @@ export class StageUpkeep {
       const to = automaticStage({ stage: from, isCovered: true, backfill });
       if (to === undefined) return true;
       try {
-        await state.stageChanges.move({ table, from, to, actor: ACTOR, verdict: undefined }, pool);
+        await state.stageChanges.move({ table, from, to, actor: BY_ITSELF, verdict: undefined }, pool);
       } catch (error) {
         if (!(error instanceof BanyanError) || error.kind !== 'usage') throw error;
         this.#stages = undefined;

@@ -3,6 +3,9 @@ import type { Stage } from './progress.ts';
 /** What a table is in that has never moved. */
 export const FIRST_STAGE: Stage = 'mapped';
 
+/** The actor of a move that no person asked for. */
+export const BY_ITSELF = 'banyan';
+
 /** Whose word counts: for a facade to route by. */
 export function primaryOf(stage: Stage): 'legacy' | 'new' | 'nobody' {
   switch (stage) {

@@ -1,11 +1,12 @@
 import type pg from 'pg';
 import { type Config, publicationName, slotName } from '../config/schema.ts';
 import type { GateCode, WriteCounts } from '../core/progress.ts';
-import { FIRST_STAGE } from '../core/stages.ts';
+import { BY_ITSELF, FIRST_STAGE, reverseIsOn } from '../core/stages.ts';
 import type { WorkerStatus } from '../core/status.ts';
 import { readMembership } from '../postgres/publication-catalog.ts';
 import { observeSlot } from '../postgres/slot.ts';
 import type { State } from '../state/state.ts';
+import type { TableStage } from '../state/table-stages.ts';
 import type { StoredWaiver } from '../state/waivers.ts';
 import { laterOf } from './coverage.ts';
 import { allGaps, backfillFacts, openConflicts, parkedLetters, publishedSince, writersSeen } from './state-facts.ts';
@@ -33,6 +34,11 @@ export interface CollectOptions {
 }
 
 const NO_WRITES: WriteCounts = { legacy: 0, reverse: 0, trigger: 0, foreign: 0 };
+/** So long a time is asked about only where it decides. */
+const mayRetire = ({ stage }: Pick<TableStage, 'stage'>): boolean => stage === 'new-primary' || stage === 'retired';
+/** What came to `shadow` by itself had no write of reverse sync yet. */
+const wasReversed = ({ stage, changedBy }: TableStage): boolean =>
+  mayRetire({ stage }) || reverseIsOn(stage) || (stage === 'shadow' && changedBy !== BY_ITSELF);
 const NO_LETTERS = { forward: 0, reverse: 0, waiting: 0 };
 
 /** Asks both databases about all tables, in a number of queries that does not depend on theirs. */
@@ -42,9 +48,9 @@ export async function collectFacts(options: CollectOptions): Promise<Facts> {
   const at = new Date().toISOString();
   const { gates } = config.progress;
   const windowMs = gates.legacyWrites.window;
+  const stages = await state.stages.list();
   const [
     slot,
-    stages,
     backfills,
     conflicts,
     letters,
@@ -60,7 +66,6 @@ export async function collectFacts(options: CollectOptions): Promise<Facts> {
     waivers,
   ] = await Promise.all([
     slotFacts(pool, config),
-    state.stages.list(),
     backfillFacts(scope),
     openConflicts(scope),
     parkedLetters(scope),
@@ -70,8 +75,8 @@ export async function collectFacts(options: CollectOptions): Promise<Facts> {
     allGaps(scope),
     state.traffic.position(),
     state.traffic.sums({ seconds: windowMs / 1_000 }),
-    state.traffic.sums({ seconds: gates.legacyWrites.noneFor / 1_000 }),
-    state.traffic.lastWrites(),
+    state.traffic.sums({ seconds: gates.legacyWrites.noneFor / 1_000, tables: namesOf(stages, mayRetire) }),
+    state.traffic.lastWrites(namesOf(stages, wasReversed)),
     observesWriters(config) ? writersSeen(scope, windowMs) : [],
     state.waivers.list(),
   ]);
@@ -99,7 +104,7 @@ export async function collectFacts(options: CollectOptions): Promise<Facts> {
       held: heldBy.get(name)?.problem,
       writes: {
         window: window.get(name) ?? NO_WRITES,
-        quiet: quiet.get(name) ?? NO_WRITES,
+        quiet: stage !== undefined && mayRetire(stage) ? (quiet.get(name) ?? NO_WRITES) : undefined,
         allowed: table.observed
           ? wrote.filter(({ application }) => allow.has(application)).reduce((sum, { changes }) => sum + changes, 0)
           : undefined,
@@ -164,6 +169,10 @@ function namelessLetters(letters: ReadonlyMap<string, { readonly reverse: number
 
 function waiversOf(waivers: readonly StoredWaiver[], table: string): ReadonlyMap<GateCode, StoredWaiver> {
   return new Map(waivers.filter((waiver) => waiver.table === table).map((waiver) => [waiver.gate, waiver]));
+}
+
+function namesOf(stages: readonly TableStage[], isAsked: (stage: TableStage) => boolean): string[] {
+  return stages.filter(isAsked).map(({ table }) => table);
 }
 
 function byName<T extends { readonly table: string }>(items: readonly T[]): ReadonlyMap<string, T> {

@@ -22,8 +22,11 @@ type Base = Pick<Evidence, 'observedAt' | 'source' | 'next'>;
 function noWrites({ facts, table, now }: Question, base: Base): Evidence {
   const { noneFor } = facts.settings.gates.legacyWrites;
   const { quiet, lastLegacyAt } = table.writes;
-  const writes = quiet.legacy + quiet.foreign;
   const threshold = `none for ${span(noneFor)}`;
+  if (quiet === undefined) {
+    return { ...base, result: 'unknown', threshold, reason: 'so long a time is looked at from new-primary on' };
+  }
+  const writes = quiet.legacy + quiet.foreign;
   const { extent, why } = coverageOf(facts, { table, windowMs: noneFor, now });
   const value = extent === 'none' && writes === 0 ? undefined : amount(writes, 'write');
   const common = { ...base, threshold, value };

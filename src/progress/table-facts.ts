@@ -82,8 +82,8 @@ export interface TableFacts extends MigrationTable {
   readonly writes: {
     /** In `legacyWrites.window`. */
     readonly window: WriteCounts;
-    /** In `legacyWrites.noneFor`. */
-    readonly quiet: WriteCounts;
+    /** In `legacyWrites.noneFor`; undefined: not asked, since the table can not retire from its stage. */
+    readonly quiet: WriteCounts | undefined;
     /** Changes in the window by applications of the allow list, as the statement trigger says; undefined: nothing says who writes. */
     readonly allowed: number | undefined;
     /** Who else wrote in the window, most first. */

@@ -40,7 +40,9 @@ export interface WriterCount {
 }
 
 /** The last hours, or since a moment of each table's own. A period counts as a whole, also where the window begins inside of it. */
-export type TrafficWindow = { readonly seconds: number } | ReadonlyMap<string, Date>;
+export type TrafficWindow =
+  | { readonly seconds: number; readonly tables?: readonly string[] }
+  | ReadonlyMap<string, Date>;
 
 export interface TrafficStore {
   /** undefined: nothing was ever counted. */
@@ -56,10 +58,15 @@ export interface TrafficStore {
     writers: readonly WriterCount[],
     position: CountedPosition & { readonly after: number; readonly untilMs: number | undefined },
   ): Promise<boolean>;
-  /** Of all tables that had any. */
+  /** Of all tables that had any, or of those that are asked for. */
   sums(window: TrafficWindow): Promise<Map<string, WriteCounts & { readonly events: number }>>;
-  /** Beginning of the last period with a write of the legacy side (foreign ones included), and of reverse sync, ISO 8601. */
-  lastWrites(): Promise<Map<string, { readonly legacyAt?: string; readonly reverseAt?: string }>>;
+  /**
+   * Beginning of the last period with a write of the legacy side (foreign ones included), and of reverse sync, ISO 8601. For a table that never had one it goes through all
+   * that is kept of it: to be asked of those that may have.
+   */
+  lastWrites(
+    tables: readonly string[],
+  ): Promise<Map<string, { readonly legacyAt?: string; readonly reverseAt?: string }>>;
   /** By whole steps; only those in which something happened, in order of time. A step below a minute is a minute. */
   points(filter: {
     readonly table?: string;
@@ -185,34 +192,17 @@ export function trafficStore(scope: StateScope): TrafficStore {
     },
 
     async sums(window) {
-      const bySeconds = 'seconds' in window;
-      const rows = await queryState<SumRow>(
-        scope,
-        bySeconds
-          ? `select table_name, ${SUMS} from {traffic}
-             where connector = $1 and starts_at > now() - make_interval(secs => $2 + period_seconds) group by table_name`
-          : `select table_name, ${SUMS} from {traffic}
-             join unnest($2::text[], $3::timestamptz[]) as since(table_name, at) using (table_name)
-             where connector = $1 and starts_at > since.at - make_interval(secs => period_seconds) group by table_name`,
-        bySeconds ? [connector, window.seconds] : [connector, [...window.keys()], [...window.values()]],
-      );
+      const rows = await queryState<SumRow>(scope, ...sumsQuery(connector, window));
       return new Map(rows.map((row) => [row.table_name, countsOf(row)]));
     },
 
-    async lastWrites() {
-      // One step of the index a table: the rows of its minutes are many.
+    async lastWrites(tables) {
+      if (tables.length === 0) return new Map();
       const rows = await queryState<{ table_name: string; legacy_at: Date | null; reverse_at: Date | null }>(
         scope,
-        `with recursive named as (
-           (select table_name from {traffic} where connector = $1 order by table_name limit 1)
-           union all
-           select (select table_name from {traffic} t where t.connector = $1 and t.table_name > named.table_name
-                   order by table_name limit 1)
-           from named where named.table_name is not null
-         )
-         select table_name, ${lastWith('legacy > 0 or foreign_origin > 0')} as legacy_at, ${lastWith('reverse > 0')} as reverse_at
-         from named where table_name is not null`,
-        [connector],
+        `select table_name, ${lastWith('legacy > 0 or foreign_origin > 0')} as legacy_at, ${lastWith('reverse > 0')} as reverse_at
+         from unnest($2::text[]) as named(table_name)`,
+        [connector, tables],
       );
       return new Map(
         rows.map((row) => [
@@ -264,6 +254,26 @@ export function trafficStore(scope: StateScope): TrafficStore {
       return done.every(Boolean);
     },
   };
+}
+
+/** Each length of a period has a bound of its own, as the index wants it. */
+function sumsQuery(connector: string, window: TrafficWindow): [sql: string, values: unknown[]] {
+  if ('seconds' in window) {
+    const { seconds, tables } = window;
+    return [
+      `select table_name, ${SUMS} from {traffic}
+       where connector = $1 and (period_seconds = 60 and starts_at > now() - make_interval(secs => $2 + 60)
+                                 or period_seconds = 3600 and starts_at > now() - make_interval(secs => $2 + 3600))
+         ${tables === undefined ? '' : 'and table_name = any($3)'} group by table_name`,
+      [connector, seconds, ...(tables === undefined ? [] : [tables])],
+    ];
+  }
+  return [
+    `select table_name, ${SUMS} from {traffic}
+     join unnest($2::text[], $3::timestamptz[]) as since(table_name, at) using (table_name)
+     where connector = $1 and starts_at > since.at - make_interval(secs => period_seconds) group by table_name`,
+    [connector, [...window.keys()], [...window.values()]],
+  ];
 }
 
 /** SQL: beginning of the newest period of a table of `named` for which the condition holds. */

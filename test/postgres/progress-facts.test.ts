@@ -670,6 +670,9 @@ for (const major of majors) {
         values ('rest', 'public.orders', 60, date_trunc('minute', now()), 3, 4),
                ('rest', 'public.orders', 3600, date_trunc('hour', now() - interval '3 days'), 5, 0)`);
       await state.gaps.record({ kind: 'slot-lost', subject: 'banyan_rest', report: {} });
+      // Fourteen days are looked through only for a table that may retire.
+      expect((await bed.facts()).tables.get('public.orders')?.writes.quiet).toBeUndefined();
+      await state.stages.set('public.orders', 'new-primary', 'ada');
       const facts = await bed.facts();
       const table = facts.tables.get('public.orders');
       expect(table).toMatchObject({

@@ -116,13 +116,15 @@ test('windows, last writes and points tell periods apart', async () => {
   expect(Object.fromEntries(each)).toEqual({
     'public.orders': { legacy: 0, reverse: 5, trigger: 2, foreign: 0, events: 9 },
   });
-  expect(Object.fromEntries(await traffic.lastWrites())).toEqual({
+  expect(Object.fromEntries(await traffic.lastWrites(['public.orders', 'public.lines', 'public.never']))).toEqual({
     'public.orders': {
       legacyAt: ago(3 * HOUR_MS).toISOString(),
       reverseAt: ago(2 * HOUR_MS).toISOString(),
     },
     'public.lines': { legacyAt: ago(60_000).toISOString() },
+    'public.never': {},
   });
+  expect([...(await traffic.sums({ seconds: 86_400, tables: ['public.lines'] })).keys()]).toEqual(['public.lines']);
   const points = await traffic.points({ from: ago(2.5 * HOUR_MS), to: new Date(), stepSeconds: 60 });
   expect(points.map(({ table, at }) => `${table} ${at}`)).toEqual([
     `public.orders ${ago(2 * HOUR_MS).toISOString()}`,
