@@ -187,7 +187,9 @@ function addOperation(program: Command, registration: Registration): void {
       ),
   })
     .argument('<table>', 'schema.table, as the configuration names it or as one of its patterns takes it')
-    .option('--since <duration>', 'how far back: 15min, 24h, 7d', span, 86_400_000)
+    .addOption(
+      new Option('--since <duration>', 'how far back: 15min, 24h, 7d').argParser(span).default(86_400_000, '24h'),
+    )
     .option('--sql', 'instead, print the SQL that installs the trigger, for the owner of the table')
     .option('--drop-sql', 'instead, print the SQL that takes it away');
   addCommand(program, 'recover', {

@@ -49,10 +49,16 @@ const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
 
 function timeOf(name: string, text: string | undefined): Date | undefined {
   if (text === undefined) return undefined;
-  const time = ISO.test(text) ? new Date(text) : undefined;
+  const time = ISO.test(text) && isDay(text.slice(0, 10)) ? new Date(text) : undefined;
   if (time === undefined || Number.isNaN(time.getTime()))
     throw wrong(`${name} is no time`, 'write ISO 8601 with a time zone: 2026-03-01T12:00:00Z');
   return time;
+}
+
+/** The 30th of February would be the 2nd of March. */
+function isDay(day: string): boolean {
+  const time = new Date(`${day}T00:00:00Z`);
+  return !Number.isNaN(time.getTime()) && time.toISOString().startsWith(day);
 }
 
 function stepOf(text: string | undefined): number | undefined {

@@ -76,12 +76,12 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     exposeHeadRoutes: true,
     // Two names of 63 bytes, percent-encoded.
     routerOptions: { maxParamLength: 400 },
-    // A path that can not be decoded never comes to a route, nor to the guard.
+    // A path that can not be decoded, or has a name in it that none can have, never comes to a route, nor to the guard.
     frameworkErrors: (_error, _request, reply) =>
       void (reply as unknown as FastifyReply)
         .code(400)
         .headers(SECURITY_HEADERS)
-        .send({ error: 'a path that is not percent-encoded' }),
+        .send({ error: 'a path that is not percent-encoded, or too long' }),
   });
   const routes: string[] = [];
   app.addHook('onRoute', ({ method, url }) => void routes.push(...[method].flat().map((each) => `${each} ${url}`)));

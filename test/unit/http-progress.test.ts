@@ -152,6 +152,7 @@ describe('/v1/history', () => {
     ['from=yesterday', 'from is no time', 'ISO 8601'],
     ['from=2026-03-01T12:00:00', 'from is no time', 'time zone'],
     ['to=2026-13-01T12:00:00Z', 'to is no time', 'ISO 8601'],
+    ['from=2026-02-30T00:00:00Z', 'from is no time', 'ISO 8601'],
     ['from=2026-03-01T12:00:00Z&to=2026-03-01T12:00:00Z', 'from is not before to', 'earlier'],
     ['step=59', 'step is no number of whole minutes', 'whole minutes'],
     ['step=90s', 'step is no number of whole minutes', 'whole minutes'],
