@@ -59,6 +59,8 @@ test('with fifty tables and no traffic a worker asks less than once a second, wr
     timeoutMs: 90_000,
     everyMs: 500,
   });
+  // Who reads is looked at 15 s after the beginning, which notes what it sees first of each table; then every five minutes.
+  await eventually(() => bed.sql(`select 1 from banyan.read_watch`).then((rows) => rows.length === TABLES.length));
   await bed.sql('create extension pg_walinspect');
   queries.take();
   const walEnd = async () =>
