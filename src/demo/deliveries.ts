@@ -46,6 +46,8 @@ interface OrderState {
   version: number;
   /** Of the newest event about the delivery; before there is one, of the event that the order was met by. */
   seen: string;
+  /** What that event says the legacy table has; undefined: no row, or nothing is known of one. */
+  row: Delivery | undefined;
   delivery: Delivery | undefined;
   /** Per field, the decision that set it last; undefined: the legacy side. */
   readonly decidedBy: Map<keyof Delivery, string | undefined>;
@@ -76,14 +78,14 @@ export class Deliveries {
     return this.#plans.length;
   }
 
-  /** A repeat, and what is older than what the service knows of this row, changes nothing. */
+  /** A repeat, and what is older than what the service knows of this row, changes nothing, except that an answer is one. */
   handle(event: Envelope, nowMs: number): Decided {
     const { table, key, sequence } = event.detail.metadata;
     const row = `${table} ${JSON.stringify(key)}`;
-    if (sequence <= (this.#newest.get(row) ?? '')) return NOTHING;
-    this.#newest.set(row, sequence);
-    if (table !== 'shop.deliveries') return this.#decide(event, nowMs);
-    this.#take(event);
+    const isNews = sequence > (this.#newest.get(row) ?? '');
+    if (isNews) this.#newest.set(row, sequence);
+    if (table === 'shop.deliveries') this.#take(event, isNews);
+    else if (isNews) return this.#decide(event, nowMs);
     return NOTHING;
   }
 
@@ -127,6 +129,7 @@ export class Deliveries {
       id,
       version: 0,
       seen: event.detail.metadata.sequence,
+      row: undefined,
       delivery: undefined,
       decidedBy: new Map(),
       withdrawnBy: undefined,
@@ -141,25 +144,24 @@ export class Deliveries {
 
   /**
    * The legacy side has spoken: its word is taken, and nothing is answered, or the two would never come to an end. An answer to a decision counts for what that
-   * decision was the last to set: a newer one is still on its way, and gets its own answer if it needs one.
+   * decision was the last to set: a newer one is still on its way, and gets its own answer if it needs one. Where the answer comes behind what is newer, the row as it is
+   * known by then has what became of the decision.
    */
-  #take({ detail: { metadata, data } }: Envelope): void {
+  #take({ detail: { metadata, data } }: Envelope, isNews: boolean): void {
     const order = this.#orders.get(Object.values(metadata.key).map(String)[0] ?? '');
     if (order === undefined) return;
-    order.seen = metadata.sequence;
     const answersTo = metadata.origin === 'correction' ? metadata.causedBy : undefined;
+    if (isNews) {
+      order.seen = metadata.sequence;
+      order.row = metadata.operation === 'delete' ? undefined : rowOf(data);
+    } else if (answersTo === undefined) return;
     if (order.withdrawnBy !== undefined && order.withdrawnBy !== answersTo) return;
-    if (metadata.operation === 'delete') {
-      order.delivery = undefined;
+    const { row } = order;
+    if (row === undefined) {
+      if (isNews) order.delivery = undefined;
       return;
     }
     order.withdrawnBy = undefined;
-    const row: Delivery = {
-      promisedOn: String(data['promisedOn']),
-      slot: String(data['slot']),
-      promisedBy: String(data['promisedBy']),
-      tracking: typeof data['tracking'] === 'string' ? data['tracking'] : null,
-    };
     const before = order.delivery ?? row;
     const isLegacys = (field: keyof Delivery): boolean => {
       const decidedBy = order.decidedBy.get(field);
@@ -175,6 +177,15 @@ export class Deliveries {
       }),
     ) as unknown as Delivery;
   }
+}
+
+function rowOf(data: Readonly<Record<string, unknown>>): Delivery {
+  return {
+    promisedOn: String(data['promisedOn']),
+    slot: String(data['slot']),
+    promisedBy: String(data['promisedBy']),
+    tracking: typeof data['tracking'] === 'string' ? data['tracking'] : null,
+  };
 }
 
 function one(decision: Decision): Decided {

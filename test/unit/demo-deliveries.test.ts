@@ -137,6 +137,39 @@ test('an older event of a row changes nothing behind a newer one', () => {
   expect(deliveries.all.get(orderId)?.slot).toBe('evening');
 });
 
+test('an answer that comes behind a newer one still says that its decision was decided about: the newest row knows how', () => {
+  const deliveries = new Deliveries();
+  const { orderId, first } = promised(deliveries);
+  const [shipped] = deliveries.handle(about('OrderShipped', orderId), NOW).decisions;
+  // A weekend: the trigger moved the promise, and both decisions are answered.
+  const moved = { ...first.values, promisedOn: '2026-03-09' };
+  const toFirst = correction(orderId, moved, first.id);
+  deliveries.handle(correction(orderId, { ...moved, ...shipped?.values }, shipped?.id ?? ''), LATER);
+  deliveries.handle(toFirst, LATER);
+  expect(deliveries.all.get(orderId)).toEqual({ ...moved, ...shipped?.values });
+});
+
+test('a parcel’s number that was refused is none, also where the clerk’s next change is heard before the refusal', () => {
+  const deliveries = new Deliveries();
+  const { orderId } = promised(deliveries);
+  const [shipped] = deliveries.handle(about('OrderShipped', orderId), NOW).decisions;
+  const refusal = correction(orderId, { slot: 'morning' }, shipped?.id ?? '');
+  deliveries.handle(row(orderId, { slot: 'evening' }), LATER);
+  deliveries.handle(refusal, LATER);
+  expect(deliveries.all.get(orderId)).toMatchObject({ slot: 'evening', tracking: null });
+});
+
+test('a withdrawal that was refused is taken back to the newest row, also where that is heard before the refusal', () => {
+  const deliveries = new Deliveries();
+  const { orderId } = promised(deliveries);
+  const [withdrawn] = deliveries.handle(about('OrderCancelled', orderId), NOW).decisions;
+  const refusal = correction(orderId, { slot: 'morning' }, withdrawn?.id ?? '');
+  deliveries.handle(row(orderId, { slot: 'evening' }), LATER);
+  expect(deliveries.all.get(orderId)).toBeUndefined();
+  deliveries.handle(refusal, LATER);
+  expect(deliveries.all.get(orderId)).toMatchObject({ slot: 'evening', promisedBy: 'clerk' });
+});
+
 test('a cancelled order’s delivery is withdrawn, its plan is dropped, and what was still on its way does not bring it back', () => {
   const deliveries = new Deliveries();
   const { orderId, first } = promised(deliveries);
