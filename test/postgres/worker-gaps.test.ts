@@ -69,14 +69,7 @@ describe('the slot', () => {
   test('dropped under a running worker: halts', async () => {
     await using bed = await makeBed(server, { name: 'slot_snatched', setup });
     const running = await bed.start(config);
-    // Again where the worker was back before the drop.
-    await bed.sql(`do $$ begin
-      loop begin
-        perform pg_terminate_backend(active_pid, 5000) from pg_replication_slots where slot_name = '${bed.slot}';
-        perform pg_drop_replication_slot('${bed.slot}');
-        exit;
-      exception when object_in_use then null; end; end loop;
-    end $$`);
+    await bed.snatchSlot();
     expect(await gapsAtHalt(bed, running)).toContain('slot-missing');
     await goesOn(bed, running);
   });

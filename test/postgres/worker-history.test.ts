@@ -71,12 +71,8 @@ test('remembers the worst of what was seen and what was added, over sessions, an
   expect(await points()).toMatchObject([{ accepted: bus.accepted + 10, throttled: bus.throttled + 3 }]);
 });
 
-test('makes hours of old minutes by itself', async () => {
-  const before = await pool.query('select 1 from banyan.health where period_seconds = 3600');
-  expect(before.rows).toEqual([]);
-  const at = new Date(Date.now() - 8 * 86_400_000).toISOString();
-  const none = { lagSeconds: undefined, lagBytes: undefined, heldBytes: undefined };
-  await state.health.add({ at, ...none, accepted: 7, throttled: 0, parked: 0, applied: 0 });
+/** A worker that looks after what is old all the time, and otherwise rests; until what it answers is called. */
+function startThinning(): () => Promise<void> {
   const stop = new AbortController();
   const history = openHistory({
     config,
@@ -85,12 +81,24 @@ test('makes hours of old minutes by itself', async () => {
     log: pino({ level: 'silent' }),
   });
   const running = history.run({ state } as LiveSession, stop.signal);
+  return () => {
+    stop.abort();
+    return running;
+  };
+}
+
+test('makes hours of old minutes by itself', async () => {
+  const before = await pool.query('select 1 from banyan.health where period_seconds = 3600');
+  expect(before.rows).toEqual([]);
+  const at = new Date(Date.now() - 8 * 86_400_000).toISOString();
+  const none = { lagSeconds: undefined, lagBytes: undefined, heldBytes: undefined };
+  await state.health.add({ at, ...none, accepted: 7, throttled: 0, parked: 0, applied: 0 });
+  const stop = startThinning();
   await eventually(async () => {
     const { rows } = await pool.query('select accepted from banyan.health where period_seconds = 3600');
     return rows.length === 1;
   });
-  stop.abort();
-  await running;
+  await stop();
   const { rows } = await pool.query(
     `select sum(accepted)::int as accepted from banyan.health where starts_at < now() - interval '7d'`,
   );
@@ -118,14 +126,7 @@ test('forgets requests a month after they were done, and none that is open or yo
     );
     return rows;
   };
-  const stop = new AbortController();
-  const history = openHistory({
-    config,
-    status: () => quiet,
-    intervals: { lookMs: 60_000, thinMs: 10 },
-    log: pino({ level: 'silent' }),
-  });
-  const running = history.run({ state } as LiveSession, stop.signal);
+  const stop = startThinning();
   const wanted = [
     { connector: 'other', isOpen: false },
     { connector: 'shop', isOpen: false },
@@ -135,7 +136,6 @@ test('forgets requests a month after they were done, and none that is open or yo
     async () => (await left()).length <= wanted.length,
     () => 'they are never forgotten',
   );
-  stop.abort();
-  await running;
+  await stop();
   expect(await left()).toEqual(wanted);
 });

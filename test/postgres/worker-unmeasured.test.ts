@@ -43,14 +43,7 @@ describe('without a session', () => {
     expect(bus.state).toBe('sending');
     expect(await samplesOf(first, 'banyan_dead_letters_parked')).toEqual(['banyan_dead_letters_parked 1']);
 
-    // Again where the worker was back before the drop.
-    await bed.sql(`do $$ begin
-      loop begin
-        perform pg_terminate_backend(active_pid, 5000) from pg_replication_slots where slot_name = '${bed.slot}';
-        perform pg_drop_replication_slot('${bed.slot}');
-        exit;
-      exception when object_in_use then null; end; end loop;
-    end $$`);
+    await bed.snatchSlot();
     const halted = await first.reaches('halted');
     expect(halted.bus).toMatchObject({ state: undefined, inFlight: 0, queued: 0 });
     expect(halted.findings).toBeUndefined();

@@ -80,6 +80,8 @@ export interface WorkerBed extends AsyncDisposable {
   acceptGap(config: BedConfig, options?: { readonly backfill?: boolean }): Promise<void>;
   /** Waits until the slot's confirmed position has passed everything that is committed now. */
   confirmed(): Promise<void>;
+  /** Drops the slot under whoever reads it. */
+  snatchSlot(): Promise<void>;
   /** Waits until at least `count` events of all are there. */
   accepted(count: number): Promise<readonly SeenEvent[]>;
 }
@@ -212,6 +214,16 @@ export async function makeBed(server: DatabaseServer, options: BedOptions): Prom
         // A worker that was killed under load may have a hundred thousand events to send.
         { timeoutMs: 60_000 },
       );
+    },
+    async snatchSlot() {
+      // Again where the worker was back before the drop.
+      await sql(`do $$ begin
+        loop begin
+          perform pg_terminate_backend(active_pid, 5000) from pg_replication_slots where slot_name = '${slot}';
+          perform pg_drop_replication_slot('${slot}');
+          exit;
+        exception when object_in_use then null; end; end loop;
+      end $$`);
     },
     async accepted(count) {
       await eventually(
