@@ -34,11 +34,6 @@ export interface CollectOptions {
 }
 
 const NO_WRITES: WriteCounts = { legacy: 0, reverse: 0, trigger: 0, foreign: 0 };
-/** So long a time is asked about only where it decides. */
-const mayRetire = ({ stage }: Pick<TableStage, 'stage'>): boolean => stage === 'new-primary' || stage === 'retired';
-/** What came to `shadow` by itself had no write of reverse sync yet. */
-const wasReversed = ({ stage, changedBy }: TableStage): boolean =>
-  mayRetire({ stage }) || reverseIsOn(stage) || (stage === 'shadow' && changedBy !== BY_ITSELF);
 const NO_LETTERS = { forward: 0, reverse: 0, waiting: 0 };
 
 /** Asks both databases about all tables, in a number of queries that does not depend on theirs. */
@@ -134,17 +129,13 @@ export async function collectFacts(options: CollectOptions): Promise<Facts> {
 async function slotFacts(pool: pg.Pool, config: Config): Promise<SlotFacts> {
   const name = slotName(config);
   const observed = await observeSlot(pool, name);
-  const none = { name, walStatus: undefined, invalidation: undefined, active: false };
-  if (observed === undefined) return { ...none, state: 'missing' };
+  const unknown = { walStatus: undefined, invalidation: undefined, heldBytes: undefined, lagBytes: undefined };
+  if (observed === undefined) return { name, state: 'missing', active: false, ...unknown };
   const database = await pool.query<{ name: string }>('select current_database()::text as name');
   const isOurs = observed.plugin === 'pgoutput' && observed.database === database.rows[0]?.name;
-  return {
-    name,
-    state: isOurs ? 'ours' : 'foreign',
-    walStatus: observed.walStatus,
-    invalidation: observed.invalidation,
-    active: observed.holder !== undefined,
-  };
+  const { walStatus, invalidation, heldBytes, lagBytes, holder } = observed;
+  const state = isOurs ? 'ours' : 'foreign';
+  return { name, state, active: holder !== undefined, walStatus, invalidation, heldBytes, lagBytes };
 }
 
 function liveFacts(status: WorkerStatus, at: string): LiveFacts {
@@ -169,6 +160,16 @@ function namelessLetters(letters: ReadonlyMap<string, { readonly reverse: number
 
 function waiversOf(waivers: readonly StoredWaiver[], table: string): ReadonlyMap<GateCode, StoredWaiver> {
   return new Map(waivers.filter((waiver) => waiver.table === table).map((waiver) => [waiver.gate, waiver]));
+}
+
+/** So long a time is asked about only where it decides. */
+function mayRetire({ stage }: TableStage): boolean {
+  return stage === 'new-primary';
+}
+
+/** What came to `shadow` by itself had no write of reverse sync yet. */
+function wasReversed({ stage, changedBy }: TableStage): boolean {
+  return reverseIsOn(stage) || stage === 'retired' || (stage === 'shadow' && changedBy !== BY_ITSELF);
 }
 
 function namesOf(stages: readonly TableStage[], isAsked: (stage: TableStage) => boolean): string[] {

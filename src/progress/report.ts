@@ -1,9 +1,8 @@
 import type pg from 'pg';
-import { type Config, slotName } from '../config/schema.ts';
+import type { Config } from '../config/schema.ts';
 import type { ProgressReport, TableReport, TrafficPoint, WritesReport } from '../core/progress.ts';
 import { primaryOf, reverseIsOn } from '../core/stages.ts';
 import type { WorkerStatus } from '../core/status.ts';
-import { type ObservedSlot, observeSlot } from '../postgres/slot.ts';
 import type { State } from '../state/state.ts';
 import { backfillReport } from './backfill-report.ts';
 import { coverageOf } from './coverage.ts';
@@ -42,7 +41,6 @@ export async function progressReport(options: ReportOptions): Promise<ProgressRe
   const tables = await migrationTables(pool, config);
   const facts = await collectFacts({ ...options, tables });
   const known = { ...(await read(options)), facts, live, config, now };
-  const observed = live === undefined ? await observeSlot(pool, slotName(config)) : undefined;
   return {
     name: config.name,
     at: now.toISOString(),
@@ -55,7 +53,7 @@ export async function progressReport(options: ReportOptions): Promise<ProgressRe
       version: live.version,
       startedAt: live.startedAt,
     },
-    slot: slotOf(options, { seen: facts.slot, observed }),
+    slot: slotOf(options, facts.slot),
     bus: live && {
       name: live.bus.name,
       state: live.bus.state,
@@ -163,20 +161,16 @@ function pointOf({ at, legacy, reverse, trigger, foreign, events }: TrafficPoint
 }
 
 /** Who reads it is the server's to say: a worker may hold it that waits for its bus, or another one. Without a worker the server also knows what it holds, but not how that grew. */
-function slotOf(
-  { config, live, now }: ReportOptions,
-  { seen, observed }: { readonly seen: SlotFacts; readonly observed: ObservedSlot | undefined },
-): ProgressReport['slot'] {
-  const heldBytes = live === undefined ? observed?.heldBytes : live.slot.heldBytes;
+function slotOf({ config, live, now }: ReportOptions, seen: SlotFacts): ProgressReport['slot'] {
   return {
-    name: slotName(config),
+    name: seen.name,
     active: seen.state === 'missing' ? undefined : seen.active,
     walStatus: seen.walStatus,
     lagSeconds: live?.stream.lagSeconds,
-    lagBytes: live === undefined ? observed?.lagBytes : live.slot.lagBytes,
+    lagBytes: live === undefined ? seen.lagBytes : live.slot.lagBytes,
     observedAt: live === undefined ? now.toISOString() : live.slot.observedAt,
     wal: {
-      heldBytes,
+      heldBytes: live === undefined ? seen.heldBytes : live.slot.heldBytes,
       budgetBytes: config.legacy.walBudget,
       growthPerSecond: live?.slot.growthPerSecond,
       exhaustedInSeconds: live?.slot.exhaustedInSeconds,

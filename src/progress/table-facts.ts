@@ -34,6 +34,9 @@ export interface SlotFacts {
   readonly walStatus: string | undefined;
   readonly invalidation: string | undefined;
   readonly active: boolean;
+  /** As `ObservedSlot`; undefined: there is none. */
+  readonly heldBytes: number | undefined;
+  readonly lagBytes: number | undefined;
 }
 
 export type LiveFacts = { readonly at: string } & Pick<WorkerStatus, 'state' | 'problem' | 'startedAt'> & {

@@ -1,6 +1,6 @@
 import { configSchema } from '../../src/config/schema.ts';
 import type { GateCode } from '../../src/core/progress.ts';
-import type { Facts, LiveFacts, TableFacts } from '../../src/progress/table-facts.ts';
+import type { Facts, LiveFacts, SlotFacts, TableFacts } from '../../src/progress/table-facts.ts';
 import type { StoredWaiver } from '../../src/state/waivers.ts';
 
 export const NOW = new Date('2026-03-31T12:00:00Z');
@@ -21,6 +21,17 @@ const LIVE: LiveFacts = {
   calmSince: ago(3, 'h'),
   reverse: { state: 'running', problem: undefined },
   testedAt: ago(2, 'h'),
+};
+
+/** A slot that is read, and holds little. */
+export const SLOT: SlotFacts = {
+  name: 'banyan_shop',
+  state: 'ours',
+  walStatus: 'reserved',
+  invalidation: undefined,
+  active: true,
+  heldBytes: 48_000_000,
+  lagBytes: 1_200_000,
 };
 
 const TABLE: TableFacts = {
@@ -105,7 +116,7 @@ export function factsOf({ facts, live, table, writes, reads, settings }: FactCha
   return {
     at: ago(1, 's'),
     usesAt: ago(1, 's'),
-    slot: { name: 'banyan_shop', state: 'ours', walStatus: 'reserved', invalidation: undefined, active: true },
+    slot: SLOT,
     noWorker: 'no worker answered at http://127.0.0.1:8080',
     countingSince: ago(45, 'd'),
     countedUntil: ago(2, 's'),

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { GATE_CODES, type Gate, type GateCode, type Stage, type TargetStage } from '../../src/core/progress.ts';
 import { measure } from '../../src/progress/gates.ts';
 import { combine, judge } from '../../src/progress/verdict.ts';
-import { ago, type FactChanges, factsOf, NOW, waiver } from '../support/progress-facts.ts';
+import { ago, type FactChanges, factsOf, NOW, SLOT, waiver } from '../support/progress-facts.ts';
 
 interface Case extends FactChanges {
   readonly gate: GateCode;
@@ -134,16 +134,7 @@ const cases: readonly Case[] = [
   ).map(([slot, is]): Case => ({
     gate: 'SLOT',
     what: JSON.stringify(slot),
-    facts: {
-      slot: {
-        name: 'banyan_shop',
-        state: 'ours',
-        walStatus: 'reserved',
-        invalidation: undefined,
-        active: true,
-        ...slot,
-      },
-    },
+    facts: { slot: { ...SLOT, ...slot } },
     is,
   })),
   { gate: 'SLOT', what: 'not in the stream yet', table: { publishedSince: undefined }, is: 'fail' },
@@ -619,7 +610,7 @@ describe('a verdict', () => {
     expect(unreadable.result).toBe('unknown');
 
     const slot = verdictOf({
-      facts: { slot: { name: 's', state: 'missing', walStatus: undefined, invalidation: undefined, active: false } },
+      facts: { slot: { ...SLOT, state: 'missing', walStatus: undefined, active: false } },
       table: { waivers: new Map([...parity(ago(-1, 'd')), ['SLOT', waiver('SLOT', ago(-1, 'd'))]]) },
     });
     expect(slot.result).toBe('not-ready');
